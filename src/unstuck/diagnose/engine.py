@@ -1,0 +1,121 @@
+"""Run every rule on a run, put causes before consequences, and reach a verdict."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+from unstuck.diagnose import rules as rules_package
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Remedy, Rule, Severity
+from unstuck.runs import Run
+
+Verdict = Literal["sick", "healthy", "undetermined"]
+SEVERITY_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
+
+# A run counts as checked when the loss rules could look at it: without any loss curve nothing was checked.
+MIN_CLEAR_FOR_HEALTHY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule's finding in a run, ranked; `because_of` names the finding that it follows from."""
+
+    rule: Rule
+    found: Found
+    severity: Severity
+    rank: int
+    because_of: str | None = None
+    remedies: tuple[Remedy, ...] = ()
+
+
+@dataclass(slots=True)
+class Diagnosis:
+    """What all rules said of one run."""
+
+    run: Run
+    verdict: Verdict
+    findings: list[Finding] = field(default_factory=list)
+    clear: list[str] = field(default_factory=list)
+    could_not_check: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@cache
+def all_rules() -> dict[str, Rule]:
+    """Every rule below `diagnose/rules`, by name, discovered by its place."""
+    found: dict[str, Rule] = {}
+    for module in pkgutil.walk_packages(rules_package.__path__, rules_package.__name__ + "."):
+        if module.ispkg:
+            continue
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, Rule):
+                found[value.name] = value
+    return dict(sorted(found.items(), key=lambda item: item[1].code))
+
+
+def diagnose(run: Run) -> Diagnosis:
+    """Apply every rule that a log or configuration can answer (stages L and C) to one run."""
+    from unstuck.remedies import remedies_for
+
+    case = Case(run)
+    hits: dict[str, tuple[Rule, Found]] = {}
+    diagnosis = Diagnosis(run, "undetermined")
+    for name, rule in all_rules().items():
+        if not set(rule.stages) & {"L", "C"}:
+            continue
+        outcome = rule.check(case)
+        if isinstance(outcome, Found):
+            hits[name] = (rule, outcome)
+        elif isinstance(outcome, Clear):
+            diagnosis.clear.append(name)
+        elif isinstance(outcome, CouldNotCheck):
+            diagnosis.could_not_check[name] = outcome.missing
+    diagnosis.findings = [
+        Finding(rule, found, found.severity or rule.severity, rank, because, remedies_for(case, rule.name, found))
+        for rank, (rule, found, because) in enumerate(_ranked(hits), start=1)
+    ]
+    if any(f.severity != "note" for f in diagnosis.findings):
+        diagnosis.verdict = "sick"
+    elif len(diagnosis.clear) >= MIN_CLEAR_FOR_HEALTHY:
+        diagnosis.verdict = "healthy"
+    return diagnosis
+
+
+def _ranked(hits: dict[str, tuple[Rule, Found]]) -> list[tuple[Rule, Found, str | None]]:
+    """Root causes first (by severity, then confidence), each followed by what it explains; notes last."""
+
+    def order(name: str) -> tuple[int, float, str]:
+        rule, found = hits[name]
+        return SEVERITY_ORDER[found.severity or rule.severity], -found.confidence, rule.code
+
+    cause_of: dict[str, str] = {}
+    for name in sorted(hits, key=order):
+        for explained in hits[name][0].explains:
+            if explained in hits and explained != name:
+                cause_of.setdefault(explained, name)
+    for name in list(cause_of):  # two rules that explain each other: the better placed one is the cause
+        seen = {name}
+        cause = cause_of.get(name)
+        while cause is not None:
+            if cause in seen:
+                cause_of.pop(min(seen, key=order), None)
+                break
+            seen.add(cause)
+            cause = cause_of.get(cause)
+
+    ranked: list[tuple[Rule, Found, str | None]] = []
+
+    def place(name: str) -> None:
+        rule, found = hits[name]
+        ranked.append((rule, found, cause_of.get(name)))
+        for follower in sorted((n for n, c in cause_of.items() if c == name), key=order):
+            place(follower)
+
+    for root in sorted((n for n in hits if n not in cause_of), key=order):
+        place(root)
+    severity_of = {r.name: f.severity or r.severity for r, f, _ in ranked}
+    ranked.sort(key=lambda entry: severity_of[entry[0].name] == "note")  # stable: notes after everything else
+    return ranked

@@ -1,0 +1,1 @@
+"""One file per rule, in the folder of its family."""
