@@ -19,22 +19,28 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    source: str = Field("builtin", description="builtin (the documentation that ships with Python), a text file, or a "
-                                               "folder of text files")
-    tokenizer: str = Field("char", description="char, bpe (trained on the training text) or the path of a tokenizer.json")
+    source: str = Field(
+        "builtin",
+        description="builtin (the documentation that ships with Python), a text file, or a folder of text files",
+    )
+    tokenizer: str = Field("char", description="char, bpe (trained on the training text) or a path of a tokenizer.json")
     vocabulary: int = Field(4096, ge=16, description="size of the BPE vocabulary; the character tokenizer ignores it")
     context: int = Field(64, ge=2, description="tokens in one window; windows do not overlap")
     validation_share: float = Field(0.1, gt=0, lt=1, description="share of the text held out for validation")
     validation_split: Literal["document", "tail"] = Field(
-        "document", description="document: whole documents of every source, drawn by seed; tail: the last part of "
-                                "each source (nanoGPT's split)")
+        "document",
+        description="document: whole documents of every source, drawn by seed; tail: the last part of "
+        "each source (nanoGPT's split)",
+    )
     max_characters: int | None = Field(None, ge=1000, description="use at most so many characters; null: all")
 
 
 class ModelConfig(Section):
     architecture: Literal["modern", "gpt2"] = Field(
-        "modern", description="modern: rotary, QK-norm, RMS norm, squared ReLU, zero-initialised projections; "
-                              "gpt2: learned positions, LayerNorm, GELU")
+        "modern",
+        description="modern: rotary, QK-norm, RMS norm, squared ReLU, zero-initialised projections; "
+        "gpt2: learned positions, LayerNorm, GELU",
+    )
     layers: int = Field(4, ge=1, description="number of blocks")
     heads: int = Field(4, ge=1, description="attention heads per block; divides width")
     width: int = Field(128, ge=8, description="residual width")
@@ -42,7 +48,7 @@ class ModelConfig(Section):
     bias: bool = Field(False, description="biases in linear and norm layers (gpt2 only)")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout probability")
     value_embeddings: bool = Field(True, description="modern: a second embedding mixed into the attention values")
-    input_skip: bool = Field(True, description="modern: each block sees the first embedding again, with a learned weight")
+    input_skip: bool = Field(True, description="modern: each block sees the embedding again, by a learned weight")
     smear: bool = Field(True, description="modern: a learned share of the previous token's embedding is added")
     bigram: bool = Field(True, description="modern: a hashed table of token pairs is added to the embedding")
 
@@ -61,32 +67,47 @@ class GroupConfig(Section):
     lr_factor: float = Field(1.0, gt=0, description="multiplies the base learning rate for this group")
     weight_decay: float | None = Field(None, ge=0, description="null: the optimizer's weight decay")
     optimizer: Literal["muon", "adamw"] | None = Field(
-        None, description="null: muon for matrices when the optimizer is muon, adamw for the rest")
+        None, description="null: muon for matrices when the optimizer is muon, adamw for the rest"
+    )
 
 
 class OptimizerConfig(Section):
     kind: Literal["muon", "adamw"] = Field(
-        "muon", description="muon: matrices of the blocks by Muon, the rest by AdamW; adamw: everything by AdamW")
+        "muon", description="muon: matrices of the blocks by Muon, the rest by AdamW; adamw: everything by AdamW"
+    )
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
     muon_learning_rate: float = Field(0.03, gt=0, description="peak learning rate of Muon; published scale 0.02-0.05")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta1")
     beta2: float = Field(0.95, ge=0, lt=1, description="AdamW beta2")
     eps: float = Field(1e-8, gt=0, description="AdamW epsilon")
     muon_momentum: float = Field(0.95, ge=0, lt=1, description="Muon momentum (Nesterov)")
-    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of matrices; norms, biases and "
-                                                       "embeddings are never decayed unless a group says so")
-    groups: tuple[GroupConfig, ...] = Field((), description="ordered parameter groups; what no pattern takes goes to "
-                                                            "the default groups (matrices, embeddings, head, scalars)")
+    weight_decay: float = Field(
+        0.0,
+        ge=0,
+        description="decoupled weight decay of matrices; norms, biases and "
+        "embeddings are never decayed unless a group says so",
+    )
+    groups: tuple[GroupConfig, ...] = Field(
+        (),
+        description="ordered parameter groups; what no pattern takes goes to "
+        "the default groups (matrices, embeddings, head, scalars)",
+    )
 
 
 class ScheduleConfig(Section):
     kind: Literal["constant", "linear", "cosine", "wsd", "polynomial", "inverse_sqrt", "plateau", "restarts"] = Field(
-        "wsd", description="shape after the warm-up")
+        "wsd", description="shape after the warm-up"
+    )
     warmup_updates: int | None = Field(None, ge=0, description="length of the linear warm-up in optimizer updates")
-    warmup_share: float | None = Field(None, ge=0, le=1, description="length of the warm-up as a share of the horizon; "
-                                                                     "give this or warmup_updates, not both")
-    horizon_updates: int | None = Field(None, ge=1, description="optimizer updates the schedule spans; null: "
-                                                                "training.updates")
+    warmup_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="length of the warm-up as a share of the horizon; give this or warmup_updates, not both",
+    )
+    horizon_updates: int | None = Field(
+        None, ge=1, description="optimizer updates the schedule spans; null: training.updates"
+    )
     floor: float = Field(0.0, ge=0, le=1, description="learning rate at the end as a share of the peak")
     decay_share: float = Field(0.5, gt=0, le=1, description="wsd: share of the horizon spent in linear decay")
     power: float = Field(2.0, gt=0, description="polynomial: exponent")
@@ -106,14 +127,17 @@ class TrainingConfig(Section):
     epochs: float | None = Field(None, gt=0, description="passes over the training windows; used when updates is null")
     batch_size: int = Field(12, ge=1, description="windows per micro-batch")
     accumulation: int = Field(1, ge=1, description="micro-batches per optimizer update")
-    clip_norm: float | None = Field(1.0, gt=0, description="gradient norm limit; null: no clipping (the norm is "
-                                                           "logged before clipping in any case)")
+    clip_norm: float | None = Field(
+        1.0, gt=0, description="gradient norm limit; null: no clipping (the norm is logged before clipping in any case)"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 autocast where the device computes it fast, else float32")
+        "auto", description="auto: bfloat16 autocast where the device computes it fast, else float32"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int | None = Field(None, ge=1, description="CPU threads; null: all cores this process may use")
     compile: Literal["auto", "always", "never"] = Field(
-        "auto", description="torch.compile; auto: only where the planned updates repay its start-up cost")
+        "auto", description="torch.compile; auto: only where the planned updates repay its start-up cost"
+    )
 
     @model_validator(mode="after")
     def _length(self) -> TrainingConfig:
@@ -125,12 +149,12 @@ class TrainingConfig(Section):
 class EvaluationConfig(Section):
     every_updates: int = Field(50, ge=1, description="optimizer updates between evaluations; one more at the end")
     max_tokens: int | None = Field(None, ge=1, description="validation tokens per evaluation; null: all of them")
-    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a new best; null: never")
+    patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a new best")
     min_improvement: float = Field(0.0, ge=0, description="nats per token that count as a new best")
 
 
 class CheckpointConfig(Section):
-    every_updates: int | None = Field(None, ge=1, description="optimizer updates between checkpoints; null: best and last only")
+    every_updates: int | None = Field(None, ge=1, description="updates between checkpoints; null: best and last only")
     keep: int = Field(2, ge=1, description="periodic checkpoints kept; the best one is kept besides")
 
 
@@ -140,8 +164,11 @@ class Config(Section):
     name: str = Field("run", description="name of the run; the run folder starts with it")
     seed: int = Field(1, ge=0, description="seeds weights, data order and dropout")
     runs_folder: str = Field("runs", description="folder that receives the run folders")
-    start_from: str | None = Field(None, description="a checkpoint or run folder whose weights this run starts from; "
-                                                     "optimizer, schedule and data start anew")
+    start_from: str | None = Field(
+        None,
+        description="a checkpoint or run folder whose weights this run starts from; "
+        "optimizer, schedule and data start anew",
+    )
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -150,5 +177,7 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     inject_fault: Literal["warmup-cast-to-zero", "resume-keeps-old-lr"] | None = Field(
-        None, description="puts a known bug of a real project into the loop, for `unstuck demo` and benchmarks only; "
-                          "diagnosis never reads this key")
+        None,
+        description="puts a known bug of a real project into the loop, for `unstuck demo` and benchmarks only; "
+        "diagnosis never reads this key",
+    )

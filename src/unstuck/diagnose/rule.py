@@ -2,7 +2,8 @@
 
 A rule is one file, `diagnose/rules/<family>/<rule_name>.py`, found by its place: adding one edits no other file. Its
 module docstring has these headings, each a paragraph: Finds, Why it matters, Evidence needed, Not when, Remedy,
-References. The file defines one function decorated with `@rule(...)`. Its test is `tests/rules/<family>/<rule_name>.md`.
+References. The file defines one function decorated with `@rule(...)`. Its test:
+`tests/rules/<family>/<rule_name>.md`.
 """
 
 from __future__ import annotations
@@ -113,9 +114,10 @@ class Rule:
     check: Callable[[Case], Outcome]
 
 
-def rule(*, code: str, stages: str, severity: Severity, explains: tuple[str, ...] = ()) -> (
-        Callable[[Callable[[Case], Outcome]], Rule]):
-    """Make a rule of a check function. Name and family come from the file's place, the documentation from its docstring.
+def rule(
+    *, code: str, stages: str, severity: Severity, explains: tuple[str, ...] = ()
+) -> Callable[[Callable[[Case], Outcome]], Rule]:
+    """Make a rule of a check function. Name and family come from the file's place, docs from its docstring.
 
     Args:
         code: fixed code of the catalogue, such as "GE001".

@@ -105,7 +105,7 @@ def theil_sen(x: Floats, y: Floats, max_points: int = 300) -> float:
 
 
 def effective_points(values: Floats) -> float:
-    """Number of independent points that n autocorrelated ones are worth: n (1 - r) / (1 + r), r the lag-1 correlation."""
+    """What n autocorrelated points are worth: n (1 - r) / (1 + r) independent ones, r the lag-1 correlation."""
     n = len(values)
     if n < 4:
         return float(n)

@@ -74,8 +74,9 @@ class Series:
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Series:
         """The points selected by a boolean mask of shape (n,)."""
-        return Series(self.name, self.updates[mask], self.values[mask], self.lines[mask], self.file, self.unit,
-                      self.logged_as)
+        return Series(
+            self.name, self.updates[mask], self.values[mask], self.lines[mask], self.file, self.unit, self.logged_as
+        )
 
     def at(self, update: int) -> float | None:
         """The last value logged at or before `update`; None before the first."""
@@ -159,8 +160,9 @@ class Run:
         return (event for event in self.events if event.kind == kind)
 
 
-def series_from_points(name: str, points: list[tuple[int, float, int]], file: str, *, unit: str | None = None,
-                       logged_as: str | None = None) -> Series:
+def series_from_points(
+    name: str, points: list[tuple[int, float, int]], file: str, *, unit: str | None = None, logged_as: str | None = None
+) -> Series:
     """Build a series from (update, value, line) rows in the order of the log.
 
     A run that goes back (a resume from an older checkpoint) writes an update twice; the later row is what the run
