@@ -1,0 +1,53 @@
+"""Which windows each micro-batch sees, computed from its position alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+class DataOrder:
+    """A seeded shuffle of windows, a fresh permutation each epoch, without state.
+
+    Micro-batch k holds the positions k * batch_size ... (k + 1) * batch_size - 1 of the endless concatenation of the
+    epochs' permutations: the remainder of an epoch goes into the next batch, so every window is seen exactly once an
+    epoch, and a resumed run needs only the count of micro-batches done.
+
+    Args:
+        windows: number of training windows, at least 1.
+        batch_size: windows in one micro-batch.
+        seed: of the permutations.
+    """
+
+    def __init__(self, windows: int, batch_size: int, seed: int) -> None:
+        if windows < 1 or batch_size < 1:
+            raise ValueError(f"windows ({windows}) and batch_size ({batch_size}) must be at least 1")
+        self.windows = windows
+        self.batch_size = batch_size
+        self.seed = seed
+        self._permutations: dict[int, Indices] = {}
+
+    def batch(self, micro_step: int) -> Indices:
+        """Window indices of micro-batch `micro_step` (counted from 0), int64, shape (batch_size,)."""
+        position = micro_step * self.batch_size
+        end = position + self.batch_size
+        parts = []
+        while position < end:
+            epoch, offset = divmod(position, self.windows)
+            part = self._permutation(epoch)[offset : offset + end - position]
+            parts.append(part)
+            position += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def epoch(self, micro_step: int) -> float:
+        """Passes over the windows completed before micro-batch `micro_step`."""
+        return micro_step * self.batch_size / self.windows
+
+    def _permutation(self, epoch: int) -> Indices:
+        if epoch not in self._permutations:
+            for old in [e for e in self._permutations if e < epoch - 1 or e > epoch]:
+                del self._permutations[old]
+            self._permutations[epoch] = np.random.default_rng([self.seed, epoch]).permutation(self.windows)
+        return self._permutations[epoch]
