@@ -157,7 +157,7 @@ HELP = ["--help", "-h"]
 
 
 def _click_exception(bad_parameter: type[Exception]) -> type[Exception]:
-    """Click's base of all usage errors; typer below 0.20 imports click, later ones carry their own copy."""
+    """Click's base of all usage errors; older typers import click, newer ones carry their own copy."""
     return next(base for base in bad_parameter.__mro__ if base.__name__ == "ClickException")
 
 

@@ -7,9 +7,10 @@ key for both, because that ambiguity is incident I3 (int(0.1) = 0).
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -55,20 +56,32 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
         if self.width % self.heads:
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+            nearest = min(
+                (h for h in range(1, self.width + 1) if self.width % h == 0), key=lambda h: abs(h - self.heads)
+            )
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; set model.heads={nearest}")
         return self
 
 
 class GroupConfig(Section):
     """One parameter group. The first group whose pattern matches a tensor's name takes it."""
 
-    name: str = Field(description="name of the group in logs: lr/<name>")
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", description="name of the group in logs: lr/<name>")
     pattern: str = Field(description="regular expression searched in the tensor's name")
     lr_factor: float = Field(1.0, gt=0, description="multiplies the base learning rate for this group")
     weight_decay: float | None = Field(None, ge=0, description="null: the optimizer's weight decay")
     optimizer: Literal["muon", "adamw"] | None = Field(
         None, description="null: muon for matrices when the optimizer is muon, adamw for the rest"
     )
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"pattern '{pattern}' is not a regular expression ({error}); see `pydoc re`") from None
+        return pattern
 
 
 class OptimizerConfig(Section):
@@ -92,6 +105,15 @@ class OptimizerConfig(Section):
         description="ordered parameter groups; what no pattern takes goes to "
         "the default groups (matrices, embeddings, head, scalars)",
     )
+
+    @field_validator("groups")
+    @classmethod
+    def _names_differ(cls, groups: tuple[GroupConfig, ...]) -> tuple[GroupConfig, ...]:
+        names = [group.name for group in groups]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two groups are named '{twice[0]}'; give each its own name")
+        return groups
 
 
 class ScheduleConfig(Section):
@@ -161,7 +183,9 @@ class CheckpointConfig(Section):
 class Config(Section):
     """A whole recipe."""
 
-    name: str = Field("run", description="name of the run; the run folder starts with it")
+    name: str = Field(
+        "run", pattern=r"^[^/\\\s][^/\\]*$", description="name of the run; the run folder starts with it (no slash)"
+    )
     seed: int = Field(1, ge=0, description="seeds weights, data order and dropout")
     runs_folder: str = Field("runs", description="folder that receives the run folders")
     start_from: str | None = Field(

@@ -1,0 +1,50 @@
+"""Where recipes are: bundled ones by name, the user's own by path, a run's in its folder."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from unstuck.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def recipes_folder() -> Path:
+    """The bundled recipes: package data when installed, the repository's `recipes/` in an editable checkout."""
+    installed = PACKAGE / "recipes"
+    return installed if installed.is_dir() else PACKAGE.parent.parent / "recipes"
+
+
+def bundled_recipes() -> dict[str, Path]:
+    """Name -> file of every recipe that ships with unstuck."""
+    return {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
+
+
+def find_recipe(name_or_path: str | Path) -> tuple[Path, str]:
+    """The recipe's file, and its name in messages.
+
+    A bundled name wins over a file of the same name in the working folder; write `./name` for the file.
+
+    Raises:
+        UserError: there is no such recipe; names the nearest.
+    """
+    wanted = str(name_or_path)
+    bundled = bundled_recipes()
+    name = wanted.removesuffix(".yaml")
+    if isinstance(name_or_path, str) and name in bundled and not Path(wanted).is_file():
+        return bundled[name], f"{name}.yaml"
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        config = path / "config.yaml"
+        if not config.is_file():
+            raise UserError(
+                f"{wanted} is a folder without config.yaml, so it is not a run folder; name a recipe "
+                f"({', '.join(bundled)}) or a YAML file."
+            )
+        return config, str(config)
+    if path.is_file():
+        return path, wanted
+    near = difflib.get_close_matches(Path(name).name, bundled, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"name a YAML file or one of {', '.join(bundled)}."
+    raise UserError(f"There is no recipe '{wanted}'; {meant}")

@@ -1,0 +1,170 @@
+"""The recipe's keys: every leaf of the schema with its description, and the key that a user probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from unstuck.config.schema import Config, GroupConfig
+from unstuck.errors import UserError
+
+GROUPS = "optimizer.groups"
+
+# Short names that people type; everything else is found by its last part when that is unambiguous.
+ALIASES: dict[str, str] = {
+    "lr": "optimizer.learning_rate",
+    "schedule": "schedule.kind",
+    "optimizer": "optimizer.kind",
+    "lr_floor": "schedule.floor",
+    "grad_clip": "training.clip_norm",
+    "precision": "training.precision",
+    "evaluation_every": "evaluation.every_updates",
+}
+
+# Of each pair one is null: giving one takes the other back.
+EXCLUSIVE: tuple[tuple[str, str], ...] = (
+    ("training.updates", "training.epochs"),
+    ("schedule.warmup_updates", "schedule.warmup_share"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One key of the schema: dotted name, description, default and type."""
+
+    key: str
+    description: str
+    default: Any
+    annotation: Any
+
+
+@cache
+def schema_leaves() -> dict[str, Leaf]:
+    """Every leaf of `Config` by dotted name; `optimizer.groups` counts as one."""
+    return {leaf.key: leaf for leaf in _leaves(Config, "")}
+
+
+@cache
+def group_leaves() -> dict[str, Leaf]:
+    """The keys of one parameter group."""
+    return {leaf.key: leaf for leaf in _leaves(GroupConfig, "")}
+
+
+@cache
+def sections() -> dict[str, type[BaseModel]]:
+    """Section name -> its model."""
+    return {name: field.annotation for name, field in Config.model_fields.items() if _is_model(field.annotation)}  # type: ignore[misc]
+
+
+def _leaves(model: type[BaseModel], prefix: str) -> Iterator[Leaf]:
+    for name, field in model.model_fields.items():
+        if _is_model(field.annotation):
+            yield from _leaves(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            yield Leaf(prefix + name, field.description or "", _default(field), field.annotation)
+
+
+def _default(field: FieldInfo) -> Any:
+    return None if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def leaf_of(dotted: str) -> Leaf | None:
+    """The schema's leaf for a dotted key, also inside a group (`optimizer.groups.memory.lr_factor`)."""
+    found = schema_leaves().get(dotted)
+    if found is None and dotted.startswith(GROUPS + "."):
+        found = group_leaves().get(dotted.rpartition(".")[2])
+    return found
+
+
+def resolve(key: str) -> str:
+    """The dotted key that the user means: dotted, an alias, or a last part that only one key has.
+
+    Raises:
+        UserError: unknown (names the nearest) or ambiguous (names all).
+    """
+    leaves = schema_leaves()
+    if key in leaves:
+        return key
+    if key in ALIASES:
+        return ALIASES[key]
+    if key.startswith(GROUPS + "."):
+        parts = key.split(".")
+        if len(parts) == 4 and parts[3] in group_leaves() and parts[3] != "name":
+            return key
+        raise UserError(
+            f"{key} is not a key of a parameter group; write {GROUPS}.NAME.KEY with KEY one of "
+            f"{', '.join(key for key in group_leaves() if key != 'name')}."
+        )
+    ending = [leaf for leaf in leaves if leaf.endswith("." + key)]
+    if len(ending) == 1:
+        return ending[0]
+    if ending:
+        raise UserError(f"'{key}' may mean {' or '.join(ending)}; write one of these.")
+    if key in sections():
+        raise UserError(
+            f"'{key}' is a section; name a key in it, such as {key}.{next(iter(sections()[key].model_fields))}."
+        )
+    raise UserError(f"There is no key '{key}'{did_you_mean(key)}")
+
+
+def did_you_mean(key: str, section: str | None = None) -> str:
+    """ "; did you mean X?" with the nearest key, or where to see them all. Keys of `section` come first."""
+    leaves = schema_leaves()
+    short = key.rpartition(".")[2]
+    if section is not None:
+        here = list(group_leaves()) if section == GROUPS else list(_keys_of(section))
+        if near := difflib.get_close_matches(short, here, n=1, cutoff=0.6):
+            return f"; did you mean '{near[0]}'?"
+    same_name = [leaf for leaf in leaves if leaf.rpartition(".")[2] == short]
+    if same_name:
+        return f"; did you mean {' or '.join(same_name)}?"
+    by_name = {leaf.rpartition(".")[2]: leaf for leaf in reversed(leaves)} | ALIASES
+    if near := difflib.get_close_matches(short, by_name, n=1, cutoff=0.6):
+        return f"; did you mean {by_name[near[0]]}?"
+    if near := difflib.get_close_matches(key, leaves, n=1, cutoff=0.6):
+        return f"; did you mean {near[0]}?"
+    return "; `unstuck train RECIPE --print-config` shows all keys."
+
+
+def _keys_of(section: str) -> Iterator[str]:
+    model = sections().get(section)
+    yield from Config.model_fields if model is None else model.model_fields
+
+
+def wants(annotation: Any) -> str:
+    """What a value of this type looks like, in words: "a whole number", "one of a, b"."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return "one of " + ", ".join(str(a) for a in get_args(annotation))
+    if origin in (Union, types.UnionType):
+        parts = [wants(a) for a in get_args(annotation) if a is not type(None)]
+        return " or ".join([*parts, "null"])
+    if origin is tuple:
+        return "a list"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", GroupConfig: "a group"}
+    return words.get(annotation, "a set of keys" if _is_model(annotation) else "another type")
+
+
+def choices(annotation: Any) -> list[str]:
+    """The values that a Literal, or an alternative of a union, names."""
+    if get_origin(annotation) is Literal:
+        return [str(a) for a in get_args(annotation)]
+    return [c for a in get_args(annotation) for c in choices(a)]
+
+
+def accepts(annotation: Any, kind: type) -> bool:
+    """Whether the type, or one of its alternatives, is exactly `kind`."""
+    return annotation is kind or (
+        get_origin(annotation) in (Union, types.UnionType) and any(accepts(a, kind) for a in get_args(annotation))
+    )
