@@ -1,0 +1,164 @@
+"""What a comparison gives back: trials, verdict, interval, cost, and the document of `prove --json`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from unstuck.prove.statistics import Judgement
+
+Role = Literal["base", "changed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One finished short run.
+
+    Attributes:
+        setting: `base` or `changed` ("changed" is the second copy in a placebo).
+        seed: of weights and data order.
+        updates: optimizer updates trained.
+        val_loss: final validation loss in nats per token, nan where the run diverged.
+        untrained: loss of a model that learned nothing: before training, at least ln V.
+        tokens: trained on.
+        seconds: of the whole worker process.
+        reused: it was on disk from an earlier call.
+    """
+
+    setting: Role
+    seed: int
+    updates: int
+    val_loss: float
+    untrained: float
+    tokens: int
+    seconds: float
+    reused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a comparison will do and cost, known before it starts.
+
+    Attributes:
+        seeds: pairs planned.
+        updates: optimizer updates of a base trial; `changed_updates` of a changed one (other batch, same tokens).
+        planned_updates: of the whole run that the trial stands for; both settings' schedules are scaled alike.
+        tokens: of one trial.
+        runs: trials in all.
+        workers: processes side by side, one thread each.
+        seconds: expected cost of what is not on disk yet; nan where no speed is known.
+        detectable: expected half width of the interval, nats per token.
+        noise: standard deviation of a pair's difference that `detectable` assumes; `noise_source` says whence.
+        notes: what the reader must know about this design, one sentence each.
+    """
+
+    seeds: int
+    updates: int
+    changed_updates: int
+    planned_updates: int
+    tokens: int
+    runs: int
+    workers: int
+    seconds: float
+    detectable: float
+    noise: float
+    noise_source: str
+    notes: tuple[str, ...] = ()
+
+    def sentences(self) -> list[str]:
+        """The plan as it is printed beforehand."""
+        share = self.updates / self.planned_updates
+        length = f"{self.updates} updates ({share:.0%} of the run's {self.planned_updates}, schedules scaled alike)"
+        if share == 1:
+            length = f"{self.updates} updates (the run's whole length)"
+        if self.changed_updates != self.updates:
+            length += f", the changed setting {self.changed_updates} updates for the same tokens"
+        cost = f"about {self.seconds:.0f} s" if math.isfinite(self.seconds) else "unknown until the first trial ends"
+        lines = [
+            f"{self.seeds} seeds x 2 settings, {self.runs} trials of {length}; {self.workers} side by side.",
+            f"Cost: {cost}, {self.tokens * self.runs:,} tokens.",
+        ]
+        if math.isfinite(self.detectable):
+            lines.append(
+                f"Detectable: a difference of about {self.detectable:.3f} nats/token ({self.noise_source}); "
+                "it stops earlier when the answer is clear."
+            )
+        return [*lines, *self.notes]
+
+
+@dataclass(slots=True)
+class Proof:
+    """A finished (or stopped) comparison."""
+
+    judgement: Judgement
+    plan: Plan
+    changes: list[dict[str, Any]]
+    trials: list[Trial]
+    seconds: float
+    placebo: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        return self.judgement.verdict
+
+    def document(self) -> dict[str, Any]:
+        """`prove --json` (DESIGN.md); numbers that are not finite are the strings "nan", "inf", "-inf"."""
+        interval = self.judgement.interval
+        document: dict[str, Any] = {
+            "verdict": self.judgement.verdict,
+            "difference": {
+                "mean": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "level": 0.95,
+                "unit": "nats/token",
+            },
+            "detectable": interval.half_width,
+            "changes": self.changes,
+            "trials": [
+                {"setting": t.setting, "seed": t.seed, "updates": t.updates, "val_loss": t.val_loss}
+                for t in self.trials
+            ],
+            "cost": {
+                "seconds": round(self.seconds, 1),
+                "tokens": sum(t.tokens for t in self.trials),
+                "runs": len(self.trials),
+            },
+        }
+        if self.placebo is not None:
+            document["placebo"] = self.placebo
+        finite: dict[str, Any] = json_numbers(document)
+        return finite
+
+    def sentence(self) -> str:
+        """Verdict and measured effect in one line."""
+        interval = self.judgement.interval
+        if not math.isfinite(interval.half_width):
+            return f"{self.verdict}: {self.judgement.reason}"
+        effect = f"{interval.mean:+.4f} nats/token, 95 % interval {interval.low:+.4f} to {interval.high:+.4f}"
+        return f"{self.verdict}: validation loss {effect} ({interval.pairs} seeds)"
+
+
+def json_numbers(value: Any) -> Any:
+    """The value with every number that JSON cannot hold replaced by "nan", "inf" or "-inf"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, Mapping):
+        return {str(k): json_numbers(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_numbers(v) for v in value]
+    return value
+
+
+def number(value: Any) -> float:
+    """Reads back what `json_numbers` wrote; None (JSON null) is nan."""
+    return math.nan if value is None else float(value)
+
+
+def trial_record(trial: Trial) -> dict[str, Any]:
+    """A trial as it is kept on disk."""
+    record: dict[str, Any] = json_numbers(asdict(trial))
+    return record
