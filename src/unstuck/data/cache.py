@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 # Entries kept of each kind. One entry of the built-in corpus is 4 MB, so a cache of ordinary use stays below 100 MB.
 KEPT_ENTRIES = 16
+ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
 def cache_folder(kind: str) -> Path | None:
@@ -67,10 +69,17 @@ def touch(entry: Path) -> None:
 
 
 def _drop_old(folder: Path) -> None:
-    """Keep the `KEPT_ENTRIES` entries used last."""
+    """Keep the `KEPT_ENTRIES` entries used last; clear up after processes that were killed while storing."""
+    entries: list[tuple[float, str]] = []
+    abandoned: list[tuple[float, str]] = []
     try:
-        entries = [(e.stat().st_mtime, e.path) for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")]
+        for entry in os.scandir(folder):
+            changed = entry.stat().st_mtime
+            if not entry.name.startswith("."):
+                entries.append((changed, entry.path))
+            elif time.time() - changed > ABANDONED_AFTER_SECONDS:
+                abandoned.append((changed, entry.path))
     except OSError:
         return
-    for _, path in sorted(entries)[:-KEPT_ENTRIES]:
+    for _, path in sorted(entries)[:-KEPT_ENTRIES] + abandoned:
         shutil.rmtree(path, ignore_errors=True)

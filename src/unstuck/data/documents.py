@@ -71,7 +71,9 @@ def find_files(where: Path) -> tuple[list[TextFile], list[str]]:
             f"There is no text at {where}: data.source is builtin, a text file or a folder of text files; "
             "try data.source=builtin."
         )
-    if not where.is_dir():
+    if not where.is_dir() and not where.is_file():
+        raise UserError(f"{where} is neither a file nor a folder; name a text file or folder with data.source=PATH.")
+    if where.is_file():
         return [TextFile(where, where.stem or where.name, where.name)], []
     files: list[TextFile] = []
     skipped = 0
@@ -96,7 +98,7 @@ def find_files(where: Path) -> tuple[list[TextFile], list[str]]:
         )
     notes = []
     if skipped:
-        notes.append(f"{_files(skipped)} in {where} left out because the name does not end like a text file's.")
+        notes.append(f"{_files(skipped)} left out because the name does not end like a text file's.")
     if unreadable:
         notes.append(f"{len(unreadable)} folders could not be read and were left out, first {unreadable[0]}.")
     files.sort(key=lambda f: (f.source, f.name))

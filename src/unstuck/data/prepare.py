@@ -92,8 +92,7 @@ def prepare(config: DataConfig, *, seed: int = 0, context: int | None = None) ->
     if data is None:
         data = read()
         store(folder, key, lambda target: _write(target, data))
-    shortest = len(data.train_tokens) - 1
-    if shortest < context:
+    if len(data.train_tokens) <= context:
         raise UserError(
             f"The training text has {len(data.train_tokens)} tokens, too few for one window of data.context={context}; "
             "give more text or a smaller data.context."
@@ -111,6 +110,8 @@ def _identify(config: DataConfig, seed: int) -> tuple[str, Any]:
         def read() -> TextData:
             corpus = builtin_corpus()
             return _make(config, seed, corpus.documents, corpus.notes, foreign)
+    elif not config.source:
+        raise UserError("data.source is empty; it is builtin, a text file or a folder of text files.")
     else:
         files, notes = find_files(Path(config.source).expanduser())
         identity = content_hash(files) + "".join(notes)
@@ -178,8 +179,7 @@ def _encode(tokenizer: TextTokenizer, pieces: list[Piece]) -> Ids:
         arrays.append(ids)
         if piece.ends and len(end):
             arrays.append(end)
-    result: Ids = np.concatenate(arrays) if arrays else np.zeros(0, dtype=tokenizer.dtype)
-    return result
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=tokenizer.dtype)
 
 
 def unigram_entropy(tokens: Ids, vocabulary: int) -> float:

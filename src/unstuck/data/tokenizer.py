@@ -20,7 +20,7 @@ from unstuck.errors import UserError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Ids = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
+Ids = npt.NDArray[np.integer[Any]]  # uint16 or int32
 
 FILE_NAME = "tokenizer.json"
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's name for it
@@ -157,8 +157,7 @@ class CharacterTokenizer(TextTokenizer):
                     "from; leave them out, or make the tokenizer from this text with data.tokenizer=char."
                 )
             ids = ids[~unknown]
-        result: Ids = ids.astype(self.dtype)
-        return result
+        return ids.astype(self.dtype)
 
     def decode(self, ids: Iterable[int]) -> str:
         return "".join(self.characters[i] for i in ids if 0 <= i < len(self.characters))
@@ -252,8 +251,7 @@ class SubwordTokenizer(TextTokenizer):
         flush()
         results: list[Ids] = []
         for pieces in parts:
-            ids: Ids = np.concatenate(pieces) if pieces else np.zeros(0, dtype=dtype)
-            results.append(ids)
+            results.append(np.concatenate(pieces) if pieces else np.zeros(0, dtype=dtype))
         return results
 
     def decode(self, ids: Iterable[int]) -> str:

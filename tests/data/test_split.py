@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unstuck.config.schema import DataConfig
+from unstuck.data import prepare
+from unstuck.data.documents import Document, find_files, read_documents
+from unstuck.data.split import shorten, split
+
+SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "text" / "tinyshakespeare.txt"
+
+
+@pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"needs {SHAKESPEARE}, which the repository does not carry")
+def test_tinyshakespeare_gives_nanogpts_numbers() -> None:
+    data = prepare(DataConfig(source=str(SHAKESPEARE), tokenizer="char", validation_split="tail"))
+    text = SHAKESPEARE.read_text(encoding="utf-8")
+    assert (len(data.train_tokens), data.validation_tokens, data.vocabulary) == (1_003_854, 111_540, 65)
+    assert data.tokenizer.decode(data.validation["tinyshakespeare"]) == text[1_003_854:]
+    assert data.train_tokens[:100].tolist() == [sorted(set(text)).index(c) for c in text[:100]]
+    assert data.notes == ()
+
+
+def test_validation_holds_whole_documents_of_every_source(folder: Path) -> None:
+    corpus = read_documents(find_files(folder)[0])
+    parts = split(corpus.documents, share=0.2, mode="document")
+    texts = {d.text: d.source for d in corpus.documents}
+    assert {source: len(pieces) for source, pieces in parts.validation.items()} == {"fables": 2, "letters": 2}
+    for source, pieces in parts.validation.items():
+        assert all(texts[piece.text] == source and piece.ends for piece in pieces)
+    assert len(parts.train) == 16
+    held_out = {piece.text for pieces in parts.validation.values() for piece in pieces}
+    assert held_out.isdisjoint(piece.text for piece in parts.train)
+
+
+def test_another_document_leaves_the_others_where_they_were() -> None:
+    documents = [Document("s", f"{n}", f"{n} " * 100) for n in range(100, 200)]
+    before = split(documents, share=0.1, mode="document").validation["s"]
+    after = split([*documents, Document("s", "new", "new " * 100)], share=0.1, mode="document").validation["s"]
+    assert len({p.text for p in before} & {p.text for p in after}) >= len(before) - 1
+
+
+def test_a_single_document_is_cut_by_its_tail_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "novel.txt").write_text("It was a dark and stormy night. " * 100)
+    data = prepare(DataConfig(source=str(tmp_path / "novel.txt")))
+    assert data.validation_tokens == 320
+    assert "last 10% of novel" in data.notes[0]
+
+
+def test_three_large_documents_are_not_held_out_whole() -> None:
+    parts = split([Document("s", str(n), "x" * 1000) for n in range(3)], share=0.1, mode="document")
+    assert sum(len(p.text) for p in parts.validation["s"]) == 300
+    assert parts.notes
+
+
+def test_pieces_put_together_are_the_whole_text_in_both_modes() -> None:
+    documents = [Document("s", str(n), f"<{n}>" + "text " * n) for n in range(1, 30)]
+    for mode in ("document", "tail"):
+        parts = split(documents, share=0.25, mode=mode)  # type: ignore[arg-type]
+        pieces = parts.train + parts.validation["s"]
+        assert sorted("".join(p.text for p in pieces)) == sorted("".join(d.text for d in documents))
+        assert sum(p.ends for p in pieces) == len(documents)
+
+
+def test_a_folder_with_its_own_split_keeps_it(tmp_path: Path) -> None:
+    for part, word in (("train", "learn "), ("val", "check "), ("test", "never ")):
+        (tmp_path / part).mkdir()
+        for n in range(3):
+            (tmp_path / part / f"{n}.md").write_text(f"{n} " + word * 50)
+    data = prepare(DataConfig(source=str(tmp_path)))
+    assert data.tokenizer.decode(data.train_tokens).count("learn") == 150
+    (validation,) = data.validation.values()
+    assert data.tokenizer.decode(validation).count("check") == 150
+    assert "never" not in data.tokenizer.decode(np.concatenate([data.train_tokens, validation]))
+    assert any("own split" in note for note in data.notes)
+
+
+def test_files_left_out_and_replaced_bytes_are_noted(folder: Path) -> None:
+    (folder / "fables" / "latin.txt").write_bytes("Der Fuchs \xe4rgert sich. ".encode("latin-1") * 20)
+    (folder / "fables" / "utf16.txt").write_bytes(("Žluťoučký kůň. " * 20).encode("utf-16"))
+    (folder / "fables" / "bin.txt").write_bytes(b"\0" * 300)
+    data = prepare(DataConfig(source=str(folder)))
+    notes = " ".join(data.notes)
+    assert "1 file was left out as binary" in notes
+    assert "1 file was not valid UTF-8" in notes
+    assert "1 file was left out because the name does not end like a text file's" in notes
+    assert data.tokenizer.encode("ůň\ufffd").tolist()
+
+
+def test_fewer_characters_keep_every_source() -> None:
+    documents = [Document(s, str(n), "word " * 40) for s in ("a", "b") for n in range(50)]
+    kept = shorten(documents, 6000)
+    assert sum(len(d.text) for d in kept) == 6000
+    assert {d.source for d in kept} == {"a", "b"}
+    assert kept == shorten(documents, 6000)
