@@ -1,0 +1,165 @@
+"""The configuration beside a log: which files it may be in, and what of it a run takes over.
+
+What the log itself printed wins over a file beside it, because that is what the program really used; every
+contradiction becomes a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unstuck.errors import UserError
+from unstuck.runs.run import Run, Setting
+
+# `run_7.log` -> `run_7.config.json`, `run_7.hparams.yaml`, `run_7.json` ...
+OWN_SUFFIXES = (
+    ".config.json", ".config.yaml", ".config.yml", ".config.py", ".config.toml", ".hparams.yaml", ".hparams.yml",
+    ".args.json", ".args.yaml", ".training_args.json", ".yaml", ".yml", ".toml", ".json", ".py", ".env",
+)  # fmt: skip
+# Taken for every log of the folder when the folder holds one log only.
+SHARED_NAMES = (
+    "config.yaml", "config.yml", "hparams.yaml", "hparams.yml", "args.json", "args.yaml", "training_args.json",
+    "training_args.yaml", "train_config.json", "train_config.yaml", "hyperparameters.json", "params.json",
+    "config.json", "config.toml", "config.py", ".env", "adapter_config.json",
+)  # fmt: skip
+LOG_SUFFIXES = (".log", ".txt", ".out", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".err")
+NEVER = ("trainer_state.json", "summary.json", "labels.json", "tokenizer.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Untranslated settings of the configuration files found beside a log.
+
+    Attributes:
+        raw: key as written -> setting.
+        files: names of the files, for notes.
+        notes: what was found but not used.
+    """
+
+    raw: Mapping[str, Setting] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_beside(log: Path, config: Path | None = None) -> Beside:
+    """The configuration of a log: `config` when given, else what lies beside it by the names above.
+
+    Raises:
+        UserError: the configuration that the user named cannot be read. One that was only found is left out instead.
+    """
+    if config is not None:
+        return Beside(read_settings_file(config), (config.name,))
+    own, shared = _own_files(log), _shared_files(log)
+    raw: dict[str, Setting] = {}
+    used: list[str] = []
+    notes: list[str] = []
+    if not own and shared and (others := _other_logs(log)):
+        notes.append(
+            f"{shared[0].name} lies beside {others + 1} logs and may belong to any of them; give it with --config."
+        )
+        shared = []
+    for path in own or shared:
+        try:
+            found = read_settings_file(path)
+        except UserError as error:
+            notes.append(f"The configuration beside the log was left out: {error}")
+            continue
+        used.append(path.name)
+        raw = {**found, **raw}
+    if (log.parent / "training_args.bin").exists():
+        notes.append("training_args.bin is a pickle, which is never opened; save the arguments as JSON.")
+    return Beside(raw, tuple(used), tuple(notes))
+
+
+def _own_files(log: Path) -> list[Path]:
+    stem = log.name
+    while "." in stem[1:]:
+        stem = stem[: stem.rindex(".")]
+        for suffix in OWN_SUFFIXES:
+            path = log.with_name(stem + suffix)
+            if path.name not in NEVER and path.name not in SHARED_NAMES and path != log and path.is_file():
+                return [path]
+    return []
+
+
+def _shared_files(log: Path) -> list[Path]:
+    folders = [log.parent]
+    if log.parent.name.startswith("checkpoint-"):  # transformers writes the arguments one level up, if at all
+        folders.append(log.parent.parent)
+    return [folder / name for folder in folders for name in SHARED_NAMES if (folder / name).is_file()]
+
+
+def _other_logs(log: Path) -> int:
+    """How many other files of the folder look like logs by their name."""
+    suffixes = LOG_SUFFIXES if log.suffix in LOG_SUFFIXES else (log.suffix,)
+    try:
+        names = [p.name for p in log.parent.iterdir() if p != log]
+    except OSError:
+        return 0
+    if log.name == "trainer_state.json":
+        return 0
+    return sum(name.endswith(suffixes) and name not in (*SHARED_NAMES, "requirements.txt") for name in names)
+
+
+def settle(run: Run, logged: Mapping[str, Setting], beside: Beside, dialect: str | None = None) -> None:
+    """Give the run its settings: those printed in the log, then those of the files beside it.
+
+    Args:
+        logged: settings as the log printed them, untranslated; they win.
+        dialect: the run's dialect where the format settles it; else told from the keys.
+    """
+    raw = {**beside.raw, **logged}
+    run.raw_settings = raw
+    run.dialect = dialect or dialect_of(raw)
+    run.settings = canonical_settings(raw, run.dialect)
+    run.notes.extend(beside.notes)
+    if beside.files and beside.raw:
+        run.notes.append(f"Settings were taken from {', '.join(beside.files)} beside the log.")
+    if beside.raw and logged:
+        theirs = canonical_settings(beside.raw, run.dialect)
+        mine = canonical_settings(logged, run.dialect)
+        for name in sorted(mine.keys() & theirs.keys()):
+            if mine[name].value != theirs[name].value:
+                run.notes.append(
+                    f"{mine[name].key} is {mine[name].value} in the log ({mine[name].source}) and "
+                    f"{theirs[name].value} in {theirs[name].source}; the log's value is used."
+                )
+
+
+# Keys that only one dialect uses (transformers' TrainingArguments; nanoGPT's train.py).
+_TELLTALES = {
+    "huggingface": {"per_device_train_batch_size", "lr_scheduler_type", "max_grad_norm", "num_train_epochs",
+                    "gradient_accumulation_steps", "warmup_ratio", "label_smoothing_factor", "adam_beta2"},
+    "nanogpt": {"lr_decay_iters", "warmup_iters", "max_iters", "n_embd", "decay_lr", "eval_iters", "block_size"},
+    "unstuck": {"training.updates", "optimizer.learning_rate", "schedule.kind", "data.context"},
+}  # fmt: skip
+
+
+def dialect_of(raw: Mapping[str, Setting]) -> str:
+    """The dialect with the most telltale keys; upper-case keys are environment variables; else `plain`."""
+    counts = {name: len(keys & raw.keys()) for name, keys in _TELLTALES.items()}
+    best = max(counts, key=lambda name: counts[name])
+    if counts[best] >= 2:
+        return best
+    keys = [key for key in raw if any(c.isalpha() for c in key)]
+    if keys and sum(key.isupper() for key in keys) > len(keys) / 2:
+        return "environment"
+    return "plain"
+
+
+def read_settings_file(path: Path) -> dict[str, Setting]:  # TEMPORARY until unstuck.config.files is committed
+    try:
+        from unstuck.config import files
+    except ImportError:
+        return {}
+    return files.read_settings_file(path)
+
+
+def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Setting]:  # TEMPORARY, as above
+    from unstuck.config import dialects
+
+    if hasattr(dialects, "canonical_settings"):
+        return dialects.canonical_settings(raw, dialect)
+    return {}

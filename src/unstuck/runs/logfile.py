@@ -1,0 +1,178 @@
+"""A file that may be a log: opened once, decompressed, decoded, and refused in one sentence when it cannot be read.
+
+Nothing read here is ever executed. Sizes are bounded, so that a wrong file costs a sentence, not the machine's memory.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import stat
+import zlib
+from bisect import bisect_right
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from unstuck.errors import UserError
+
+HEAD_BYTES = 64 * 1024  # what format detection looks at
+MAX_BYTES = 1 << 30  # ours: 1 GiB of text is some 20 million log lines, above that a reader would need streaming
+MAX_LINE = 8 << 20  # ours: a metrics line of 8 MiB is a broken file (joined lines, embedded data)
+MAX_JSON_BYTES = 256 << 20  # ours: Python objects take about ten times their JSON text
+BINARY_SHARE = 0.1  # ours: more control characters than this is no text; ANSI colours and progress bars stay below
+
+_TEXT_CONTROLS = frozenset(b"\t\n\r\f\b\x1b")
+_COMPRESSED = {b"\x1f\x8b": "gzip"}
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive (a PyTorch checkpoint is one)",
+    b"\x80\x02": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"BZh": "bzip2-compressed",
+    b"\xfd7zXZ": "xz-compressed",
+    b"(\xb5/\xfd": "zstd-compressed",
+    b"SQLite format 3": "a SQLite database",
+}
+
+
+class LogFile:
+    """One regular file as text, read lazily.
+
+    Attributes:
+        path: where it is.
+        name: what evidence calls it: the file's name without its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+
+    @cached_property
+    def head(self) -> str:
+        """The first 64 KiB as text.
+
+        Raises:
+            UserError: the file is missing, not a regular file, not readable, empty or binary.
+        """
+        raw = self._read(HEAD_BYTES)
+        if not raw:
+            raise UserError(f"{self.path} is empty; wait until the run has written something, or name another file.")
+        self._refuse_binary(raw)
+        return _decode(raw)
+
+    @cached_property
+    def text(self) -> str:
+        """The whole file as text; bytes that are no UTF-8 become replacement characters.
+
+        Raises:
+            UserError: as `head`, or the file is larger than 1 GiB.
+        """
+        _ = self.head
+        raw = self._read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise UserError(f"{self.path} holds more than 1 GiB of text; cut it, for example `tail -n 1000000 FILE`.")
+        return _decode(raw)
+
+    def lines(self) -> list[str]:
+        """The lines, split at newlines only, so that line numbers are those of an editor.
+
+        Raises:
+            UserError: as `text`, or a line is longer than 8 MiB.
+        """
+        lines = self.text.split("\n")
+        if len(self.text) > MAX_LINE:
+            for number, line in enumerate(lines, start=1):
+                if len(line) > MAX_LINE:
+                    raise UserError(
+                        f"{self.path}:{number} is a single line of {len(line) >> 20} MiB, which is no log line; "
+                        "name the log file itself."
+                    )
+        if lines and not lines[-1]:
+            lines.pop()
+        return lines
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        starts = [0]
+        at = self.text.find("\n")
+        while at >= 0:
+            starts.append(at + 1)
+            at = self.text.find("\n", at + 1)
+        return starts
+
+    def line_at(self, offset: int) -> int:
+        """The line, counted from 1, of a character offset in `text`."""
+        return bisect_right(self._line_starts, offset)
+
+    def _read(self, size: int) -> bytes:
+        try:
+            info = self.path.stat()
+            if not stat.S_ISREG(info.st_mode):
+                raise UserError(f"{self.path} is not a regular file; name a log file or a folder of logs.")
+            with self.path.open("rb") as file:
+                start = file.read(2)
+                file.seek(0)
+                if start in _COMPRESSED:
+                    with gzip.GzipFile(fileobj=file) as unzipped:
+                        return _read_gzip(unzipped, size)
+                return file.read(size)
+        except FileNotFoundError:
+            raise UserError(f"{self.path} does not exist; check the path, or name the folder that holds it.") from None
+        except (OSError, EOFError, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UserError(f"{self.path} cannot be read ({reason}); check the file and its permissions.") from error
+
+    def _refuse_binary(self, raw: bytes) -> None:
+        for start, what in _FOREIGN.items():
+            if raw.startswith(start):
+                raise UserError(f"{self.path} is {what}, not a log; name the log file that the run wrote beside it.")
+        if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+            return  # UTF-16, as PowerShell's `Tee-Object` writes it
+        controls = sum(1 for byte in raw if byte < 32 and byte not in _TEXT_CONTROLS)
+        if b"\0" in raw or controls > BINARY_SHARE * len(raw):
+            raise UserError(f"{self.path} is binary, not a text log; name the log file that the run printed or wrote.")
+
+
+def _read_gzip(file: gzip.GzipFile, size: int) -> bytes:
+    """Up to `size` bytes; what precedes a torn end (a run that was killed while it wrote) is kept."""
+    parts: list[bytes] = []
+    total = 0
+    while total < size:
+        try:
+            part = file.read(min(1 << 20, size - total))
+        except EOFError:
+            break
+        if not part:
+            break
+        parts.append(part)
+        total += len(part)
+    return b"".join(parts)
+
+
+def _decode(raw: bytes) -> str:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", errors="replace")
+    return raw.decode("utf-8-sig", errors="replace")
+
+
+def number(value: Any) -> float | None:
+    """A logged value as a float, None where it is no number. The strings "nan", "inf", "-inf" and "1e-4" count."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str) and len(value) > 40:
+        return None
+    if isinstance(value, int | float | str):
+        try:
+            return float(value)
+        except (ValueError, OverflowError):
+            return None
+    return None
+
+
+def parse_json(text: str) -> Any:
+    """`json.loads` whose every failure is a ValueError (deep nesting and giant numbers too); NaN and Infinity parse."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

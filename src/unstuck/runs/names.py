@@ -1,0 +1,189 @@
+"""What logs call the canonical series: one ordered table, used by every reader that meets free key names.
+
+A key is first normalised: camelCase is split, letters become lower case, every other character separates words
+(`trainLoss`, `train/loss` and `Train Loss` are all `train_loss`). Then the table decides. Where a log holds several
+spellings of one series, the one with the most points wins, and the earlier one in the table where they tie; the others
+stay in the run under their own names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_WORDS = re.compile(r"[a-z0-9]+")
+
+
+@cache
+def normalise(key: str) -> str:
+    """`trainLoss`, `train/loss`, `Train Loss` -> `train_loss`."""
+    return "_".join(_WORDS.findall(_CAMEL.sub("_", key).lower()))
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesName:
+    """A canonical series name with its spellings, best first.
+
+    Attributes:
+        spellings: normalised names.
+        scale: what a logged value is multiplied by to reach `unit`.
+    """
+
+    canonical: str
+    spellings: tuple[str, ...]
+    unit: str | None = None
+    scale: float = 1.0
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+# The x-axis, best first. An "optimizer step" is certain; "step" and "iteration" count updates in every trainer that we
+# read (transformers, Lightning, fairseq, nanoGPT, accelerate examples).
+STEP_NAMES = _words(
+    "update updates optimizer_update optimizer_step optimizer_steps opt_step num_updates global_step "
+    "train_global_step trainer_global_step step steps train_step training_step global_steps cur_step current_step "
+    "iteration iterations iter iters iter_num it train_iter num_steps"
+)
+MICRO_STEP_NAMES = _words("micro_step micro_steps micro_batch micro_batches microbatch microstep forward_step")
+EPOCH_NAMES = _words("epoch epochs train_epoch current_epoch epoch_num num_epoch epoch_idx")
+
+_VAL = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout")
+_TRAIN = ("train", "training", "tr")
+
+
+def _loss(prefixes: Iterable[str], stems: Iterable[str]) -> tuple[str, ...]:
+    """Every order of prefix and stem: `val_loss`, `loss_val`, `val_ce` ..."""
+    stems = tuple(stems)
+    forward = [f"{p}_{s}" for s in stems for p in prefixes]
+    return tuple(forward + [f"{s}_{p}" for s in stems for p in prefixes])
+
+
+_STEMS = ("loss", "ce_loss", "lm_loss", "cross_entropy", "cross_entropy_loss", "nll", "nll_loss", "ce", "xent")
+
+TABLE: tuple[SeriesName, ...] = (
+    SeriesName("train/loss", ("loss", *_loss(_TRAIN, _STEMS), *_STEMS[1:], "train_loss_step", "loss_step",
+                              "train_loss_batch", "batch_loss", "train_batch_loss", "step_loss", "mean_loss",
+                              "avg_loss", "average_loss", "total_loss", "train_total_loss", "train_loss_epoch",
+                              "loss_epoch", "lossf")),
+    SeriesName("val/loss", (*_loss(_VAL, _STEMS), *(f"{p}_loss_epoch" for p in _VAL),
+                            *(f"{p}_total_loss" for p in _VAL), *_loss(("test",), ("loss",)))),
+    SeriesName("train/objective", _words("objective train_objective training_objective")),
+    SeriesName("lr/all", _words("lr learning_rate train_lr train_learning_rate learningrate "
+                                "current_lr cur_lr last_lr lr_current optimizer_lr lrs")),
+    SeriesName("grad_norm/preclip", _words(
+        "grad_norm_preclip grad_norm_pre_clip preclip_grad_norm grad_norm_before_clip grad_norm_before_clipping "
+        "grad_norm_unclipped unclipped_grad_norm grad_norm gnorm gradient_norm gradnorm total_grad_norm "
+        "grad_norm_total global_grad_norm grad_norm_global train_grad_norm train_gradient_norm total_norm grad_l2_norm "
+        "grad_norm_l2 train_gnorm gradients_norm norm")),
+    SeriesName("grad_norm/postclip", _words(
+        "grad_norm_postclip grad_norm_post_clip postclip_grad_norm grad_norm_after_clip grad_norm_after_clipping "
+        "grad_norm_clipped clipped_grad_norm gnorm_clipped")),
+    SeriesName("grad_norm/clipped_share", _words(
+        "grad_norm_clipped_share clipped_share clip_share clip_fraction clip_frac clip_rate clipped_fraction")),
+    SeriesName("tokens", _words(
+        "tokens tokens_seen total_tokens num_tokens n_tokens tokens_processed num_input_tokens_seen consumed_tokens "
+        "train_tokens trained_tokens tokens_total"), "tokens"),
+    SeriesName("throughput/tokens_per_second", _words(
+        "tokens_per_second tokens_per_sec tokens_s tok_s tok_per_s tok_sec tokens_sec toks_per_sec tps "
+        "tokens_per_s train_tokens_per_second throughput_tokens_per_second throughput_tokens_per_sec "
+        "tok_per_sec"), "tokens/s"),
+    SeriesName("throughput/samples_per_second", _words(
+        "samples_per_second samples_per_sec samples_s train_samples_per_second examples_per_second it_samples_per_sec"),
+        "samples/s"),
+    SeriesName("time/step_ms", _words(
+        "time_step_ms step_ms step_time_ms time_ms iter_ms iter_time_ms ms_per_step ms_per_iter ms_per_iteration "
+        "dt_ms time_per_step_ms"), "ms"),
+    SeriesName("time/step_ms", _words(
+        "step_time step_time_s step_seconds seconds_per_step sec_per_step s_per_step time_per_step iter_time "
+        "time_per_iter time_per_iteration sec_per_iter batch_time"), "ms", 1000.0),
+    SeriesName("time/data_share", _words("time_data_share data_share data_time_share data_wait_share")),
+    SeriesName("epoch", EPOCH_NAMES, "epochs"),
+    SeriesName("train/accuracy", _words("acc accuracy train_acc train_accuracy training_accuracy")),
+    SeriesName("val/accuracy", tuple(f"{p}_{a}" for a in ("accuracy", "acc") for p in _VAL)),
+    SeriesName("val/bits_per_byte", (*(f"{p}_bpb" for p in _VAL), *(f"{p}_bits_per_byte" for p in _VAL)), "bits/byte"),
+    SeriesName("val/perplexity", tuple(f"{p}_{a}" for a in ("perplexity", "ppl", "pplx") for p in _VAL)),
+    SeriesName("train/perplexity", (*(f"{p}_{a}" for a in ("perplexity", "ppl") for p in _TRAIN), "perplexity", "ppl")),
+)  # fmt: skip
+
+# Keys about the clock of an evaluation or of the whole run (transformers writes them), not about learning.
+RUNTIME = re.compile(r"^(?:eval|train|test)_.*(?:runtime|samples_per_second|steps_per_second|model_preparation_time)$")
+
+# Words beside "lr" that make the value a setting or a ratio instead of a group's learning rate.
+_NO_GROUP = frozenset(
+    _words("min max base peak init initial target mult multiplier factor scale scaling ratio decay schedule "
+           "scheduler step steps warmup range find finder coef power")
+)  # fmt: skip
+_LR_BEFORE = re.compile(r"^(?:train_)?(?:lr|learning_rate)_(.+)$")
+_LR_AFTER = re.compile(r"^(.+?)_(?:lr|learning_rate)$")
+_NORM_BEFORE = re.compile(r"^(?:train_)?(?:grad_norm|gnorm|gradient_norm|gradnorm)_(.+)$")
+_NORM_AFTER = re.compile(r"^(.+?)_(?:grad_norm|gnorm|gradient_norm)$")
+_SOURCE_LOSS = re.compile(rf"^(?:{'|'.join(_VAL)})_(?:loss_(.+)|(.+)_loss)$")
+_UPDATE_RATIO = re.compile(r"^(?:update_ratio|update_to_weight|update_weight_ratio|ud_ratio)_(.+)$")
+
+
+def group_of(key: str) -> SeriesName | None:
+    """The series of a key that names a parameter group or a validation source; None where it names neither.
+
+    `lr_body`, `lr/body` and `body_lr` are `lr/body`; `gnorm_head` is `grad_norm/preclip/head`; `eval_books_loss` is
+    `val/loss/books`.
+    """
+    name = normalise(key)
+    for pattern in (_LR_BEFORE, _LR_AFTER):
+        if (match := pattern.match(name)) and not _NO_GROUP & set(match[1].split("_")):
+            return SeriesName(f"lr/{match[1]}", ())
+    if match := (_NORM_BEFORE.match(name) or _NORM_AFTER.match(name)):
+        group = match[1].removeprefix("preclip_")
+        if not {"clip", "clipped", "postclip", "max", "ratio", "clipping"} & set(group.split("_")):
+            return SeriesName(f"grad_norm/preclip/{group}", ())
+    if match := _UPDATE_RATIO.match(name):
+        return SeriesName(f"update_ratio/{match[1]}", ())
+    if match := _SOURCE_LOSS.match(name):
+        source = match[1] or match[2]
+        if source not in ("ema", "smooth", "smoothed", "std", "min", "max", "best", "delta", "avg", "mean", "running"):
+            return SeriesName(f"val/loss/{source}", ())
+    return None
+
+
+def assign(points: Mapping[str, int]) -> dict[str, SeriesName]:
+    """Which key of a log becomes which canonical series.
+
+    Args:
+        points: key as logged -> how many values it has.
+
+    Returns:
+        Key as logged -> its series, for keys that have a canonical one. Each canonical series is given once.
+    """
+    by_name: dict[str, list[str]] = {}
+    for key in points:
+        by_name.setdefault(normalise(key), []).append(key)
+    given: dict[str, SeriesName] = {}
+    taken: set[str] = set()
+    for entry in TABLE:
+        if entry.canonical in taken:
+            continue
+        candidates = [key for spelling in entry.spellings for key in by_name.get(spelling, ()) if key not in given]
+        if candidates:
+            given[max(candidates, key=lambda key: points[key])] = entry
+            taken.add(entry.canonical)
+    for key in points:
+        if key not in given and (entry_of_group := group_of(key)) and entry_of_group.canonical not in taken:
+            given[key] = entry_of_group
+            taken.add(entry_of_group.canonical)
+    return given
+
+
+def x_axis(points: Mapping[str, int]) -> tuple[str | None, str | None, str | None]:
+    """The keys that count updates, micro-batches and epochs; None where a log has no such key."""
+
+    def first(names: tuple[str, ...]) -> str | None:
+        order = {name: place for place, name in enumerate(names)}
+        found = [key for key in points if normalise(key) in order]
+        enough = max((points[key] for key in found), default=0) / 2  # a key of a summary row is no x-axis
+        return min((k for k in found if points[k] >= enough), key=lambda k: order[normalise(k)], default=None)
+
+    return first(STEP_NAMES), first(MICRO_STEP_NAMES), first(EPOCH_NAMES)

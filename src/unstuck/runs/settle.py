@@ -1,0 +1,38 @@
+"""What can be settled about a run only when its series and its settings are known together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unstuck.runs.logfile import number
+from unstuck.runs.run import Run, Series
+
+# ours: a postclip norm equals the limit to float32 and printing precision; two clipped updates in ten show it.
+AT_LIMIT = 2e-3
+LEAST_AT_LIMIT = 0.2
+
+
+def settle_grad_norm(run: Run) -> None:
+    """Decide whether a logged `grad_norm` is the norm before or after clipping, and say so.
+
+    `torch.nn.utils.clip_grad_norm_` returns the norm before clipping, and nearly every trainer logs that return value.
+    A norm that never passes a known limit and often equals it was measured after clipping.
+    """
+    norm = run.get("grad_norm/preclip")
+    if norm is None or "preclip" in (norm.logged_as or "grad_norm/preclip"):
+        return
+    limit = number(run.setting("clip_norm"))
+    values = norm.values[np.isfinite(norm.values)]
+    if limit and len(values) and float(values.max()) <= limit * (1 + AT_LIMIT):
+        at_limit = float(np.mean(np.abs(values - limit) <= AT_LIMIT * limit))
+        if at_limit >= LEAST_AT_LIMIT and "grad_norm/postclip" not in run.series:
+            del run.series["grad_norm/preclip"]
+            run.series["grad_norm/postclip"] = Series(
+                "grad_norm/postclip", norm.updates, norm.values, norm.lines, norm.file, norm.unit, norm.logged_as
+            )
+            run.notes.append(
+                f"{norm.logged_as} never passes the clip limit {limit:g} and equals it in {at_limit:.0%} of the lines: "
+                "it is the norm after clipping."
+            )
+            return
+    run.notes.append(f"{norm.logged_as} is taken as the norm before clipping, as torch's clip_grad_norm_ returns it.")
