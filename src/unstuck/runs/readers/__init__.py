@@ -19,10 +19,10 @@ import pkgutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from unstuck.errors import UserError
-from unstuck.runs.beside import NEVER, SHARED_NAMES, read_beside
+from unstuck.runs.beside import NEVER, SHARED_NAMES, Beside, read_beside
 from unstuck.runs.build import Match
 from unstuck.runs.logfile import LogFile
 from unstuck.runs.run import Run
@@ -47,7 +47,7 @@ class Reader(Protocol):
 
     def match(self, log: LogFile) -> Match: ...
 
-    def read(self, log: LogFile, beside: Any) -> list[Run]: ...
+    def read(self, log: LogFile, beside: Beside) -> list[Run]: ...
 
 
 @cache
@@ -61,12 +61,13 @@ def all_readers() -> dict[str, Reader]:
     return found
 
 
-def read_runs(path: Path, *, config: Path | None = None) -> list[Run]:
+def read_runs(path: Path, *, config: Path | None = None, beside: bool = True) -> list[Run]:
     """Every run that a file or folder holds.
 
     Args:
         path: a log file (gzip too), a run folder, or a folder of logs, which is searched five levels deep.
         config: the configuration of the run; default: what lies beside the log.
+        beside: False leaves every configuration out that was not named.
 
     Returns:
         At least one run, in the order of the file names and of the file.
@@ -78,8 +79,8 @@ def read_runs(path: Path, *, config: Path | None = None) -> list[Run]:
     if config is not None and not Path(config).is_file():
         raise UserError(f"The configuration {config} is no file; check the path given to --config.")
     if path.is_dir():
-        return _read_folder(path, config)
-    return _read_file(path, config)
+        return _read_folder(path, config, beside)
+    return _read_file(path, config, beside)
 
 
 def best_match(log: LogFile) -> tuple[Reader | None, Match]:
@@ -93,7 +94,7 @@ def best_match(log: LogFile) -> tuple[Reader | None, Match]:
     return (best if best_match.confidence >= LEAST_CONFIDENCE else None), best_match
 
 
-def _read_file(path: Path, config: Path | None) -> list[Run]:
+def _read_file(path: Path, config: Path | None, beside: bool) -> list[Run]:
     log = LogFile(path)
     reader, match = best_match(log)
     if reader is None:
@@ -102,7 +103,7 @@ def _read_file(path: Path, config: Path | None) -> list[Run]:
             f"{path} is in no format that unstuck reads{near}; it reads {', '.join(all_readers())}. "
             "If it is one of them, look whether the file was cut or is another output."
         )
-    runs = reader.read(log, read_beside(path, config))
+    runs = reader.read(log, read_beside(path, config) if beside or config is not None else Beside())
     for run in runs:
         run.format_confidence = match.confidence
         run.notes.insert(0, f"Read as {run.format} ({match.reason}).")
@@ -110,11 +111,11 @@ def _read_file(path: Path, config: Path | None) -> list[Run]:
     return runs
 
 
-def _read_folder(folder: Path, config: Path | None) -> list[Run]:
+def _read_folder(folder: Path, config: Path | None, beside: bool) -> list[Run]:
     ours = folder / "metrics.jsonl"
     if ours.is_file():
         try:
-            return _read_file(ours, config)
+            return _read_file(ours, config, beside)
         except UserError:
             if (folder / "summary.json").is_file():
                 raise
@@ -129,7 +130,7 @@ def _read_folder(folder: Path, config: Path | None) -> list[Run]:
         if reader is None:
             continue
         try:
-            runs.extend(_read_file(path, config))
+            runs.extend(_read_file(path, config, beside))
         except UserError as error:
             failed.append(str(error))
     if runs:
