@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from unstuck.config.keys import ALIASES
 from unstuck.config.schema import Config
 from unstuck.errors import UserError
 from unstuck.prove import plan as planning
@@ -183,10 +184,9 @@ def _checked_changes(base: Config, changed: Config | None, named: Sequence[str])
             "compared; change it in the recipe of both sides instead."
         )
 
-    def shown(key: str) -> str:
-        return next((name for name in named if key == name or key.endswith("." + name)), key)
-
-    return [{"key": shown(key), "old": old, "new": new} for key, (old, new) in changes.items()]
+    spelled = {key: name for name in named for key in changes if key == name or key.endswith("." + name)}
+    spelled |= {ALIASES[name]: name for name in named if name in ALIASES}
+    return [{"key": spelled.get(key, key), "old": old, "new": new} for key, (old, new) in changes.items()]
 
 
 def _too_little(plan: Plan, changes: list[dict[str, Any]], seeds: int, seconds: float) -> Proof:

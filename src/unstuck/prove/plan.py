@@ -7,20 +7,21 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from unstuck.config.schema import Config
 from unstuck.prove.pool import Done, Job, Pool
-from unstuck.prove.proof import Plan, json_numbers
+from unstuck.prove.proof import Plan
 from unstuck.prove.statistics import planned_detectable
 from unstuck.prove.trial import LENGTH_KEYS, Lengths, changed_updates, differences, lengths, shortened, trial_key
 
 DEFAULT_BUDGET_SECONDS = 300.0  # assumption: what a user waits for without having said anything
 PILOT_UPDATES = 12  # enough for a median step time once the first two, with their allocations, are a minority
 LEAST_UPDATES = 20  # assumption: shorter trials measure the first steps, not the training
-BUDGET_SHARE = 0.9  # of the remaining budget is planned; the speed is known to about 10 % (PERFORMANCE.md, "spread")
+# Of the remaining budget so much is planned: speeds spread by about 10 % (PERFORMANCE.md), and a trial that is cut off
+# by the budget's end is lost.
+BUDGET_SHARE = 0.8
 
 # Seed noise where nothing has been measured: standard deviation 0.0018 nats for GPT-2 124M at update 500, small models
 # 5-30 times more (PERFORMANCE.md, "Noise"): the geometric middle, and sqrt(2) for a difference of two runs, as if
@@ -115,7 +116,8 @@ def plan_for_budget(
     per_update = max(_seconds_per_base_update(done, pilots) for done in speeds)
     updates = min(planned, int((left / rounds - besides) / per_update)) if per_update > 0 else planned
     seconds = rounds * (besides + max(0, updates) * per_update)
-    record.write_text(json.dumps({"updates": updates, "seconds": round(seconds, 1)}), encoding="utf-8")
+    if updates >= LEAST_UPDATES:  # a busy moment must not make the same command hopeless for ever
+        record.write_text(json.dumps({"updates": updates, "seconds": round(seconds, 1)}), encoding="utf-8")
     return updates, seconds
 
 
@@ -161,11 +163,6 @@ def expected_noise(comparison: Comparison, updates: int, folder: Path) -> tuple[
     return PUBLISHED_NOISE, "from the published seed noise of small models; yours is measured as it runs"
 
 
-def save_plan(plan: Plan, path: Path) -> None:
-    """Keep the plan beside the trials, for people."""
-    path.write_text(json.dumps(json_numbers(asdict(plan)), indent=1), encoding="utf-8")
-
-
 def _seconds_per_base_update(done: Done, base_updates: int) -> float:
     return done.seconds_per_update * max(1, done.trial.updates) / max(1, base_updates)
 
@@ -173,9 +170,4 @@ def _seconds_per_base_update(done: Done, base_updates: int) -> float:
 def _train_windows(config: Config) -> int:
     from unstuck.data import prepare
 
-    return prepare(config.data, seed=config.seed).train_windows
-
-
-def missing(jobs: Sequence[Job], folder: Path) -> int:
-    """How many of the jobs are not on disk yet."""
-    return sum(not (folder / trial_key(job.config) / "result.json").exists() for job in jobs)
+    return prepare(config.data).train_windows

@@ -36,6 +36,9 @@ NOISE_FLOOR = 0.00135
 # the setting, all n pairs point the same way with probability 2 (q (1 - q))^n <= 2 / 4^n: 0.125 for 2, 0.031 for 3.
 LEAST_PAIRS_WHEN_DIVERGED = 3
 
+# A look that may spend less than this cannot end anything (and 1 - error / 2 would round to 1): it is left out.
+LEAST_SPENT = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -129,8 +132,14 @@ def design(seeds: int, *, early: bool = True, alpha: float = ALPHA) -> dict[int,
         return {}
     if not early:
         return {seeds: alpha}
-    looks = range(2, seeds + 1)
-    return {n: spent(n / seeds, alpha) - (spent((n - 1) / seeds, alpha) if n > 2 else 0.0) for n in looks}
+    looks: dict[int, float] = {}
+    so_far = 0.0
+    for n in range(2, seeds + 1):
+        now = spent(n / seeds, alpha)
+        if now - so_far >= LEAST_SPENT:
+            looks[n] = now - so_far
+            so_far = now
+    return looks
 
 
 def paired_interval(differences: Sequence[float], alpha: float, *, floor: float = NOISE_FLOOR) -> Interval:

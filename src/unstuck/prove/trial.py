@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +44,7 @@ def lengths(config: Config, train_windows: int | None = None) -> Lengths:
     else:
         if training.epochs is None or train_windows is None:
             raise ValueError("a length in epochs needs the number of training windows")
-        planned = max(1, math.ceil(training.epochs * train_windows / windows_per_update))
+        planned = max(1, round(training.epochs * train_windows / windows_per_update))
     return Lengths(planned, windows_per_update * config.data.context)
 
 
