@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from unstuck.diagnose import statistics
 from unstuck.runs import Run, Series
@@ -94,3 +95,58 @@ class Case:
         """Updates the run was to have: the setting, or the schedule's horizon."""
         planned = self.setting("updates") or self.setting("horizon_updates")
         return int(planned) if planned else None
+
+    @cached_property
+    def val_rise(self) -> statistics.Rise | None:
+        """How far validation lies above its best at the end; None below 3 evaluations or where the last is the best."""
+        if self.val is None:
+            return None
+        tokens = self.setting("validation_tokens")
+        lowest = float(self.val.values.min())
+        error = statistics.validation_standard_error(lowest, tokens) if tokens and self.is_token_loss else 0.0
+        return statistics.rise_after_best(self.val.values, error)
+
+    @cached_property
+    def train_at_evaluations(self) -> npt.NDArray[np.float64] | None:
+        """The training loss (trend) at the updates of `val`, shape (n,); None without both."""
+        if self.val is None or self.loss_trend is None:
+            return None
+        x = self.loss_trend.updates.astype(np.float64)
+        return np.interp(self.val.updates.astype(np.float64), x, self.loss_trend.values)
+
+    @cached_property
+    def descent(self) -> float:
+        """How far the training loss came down: first logged level minus lowest level, at least 0; nan if unknown."""
+        if self.loss is None or self.loss_trend is None:
+            return math.nan
+        return max(0.0, float(self.loss.values[0]) - float(self.loss_trend.values.min()))
+
+    @cached_property
+    def annealed(self) -> bool | None:
+        """Whether the learning rate ended at or below a fifth of its peak; None without a learning rate."""
+        if self.lr is None or len(self.lr) < 3 or not self.lr.values.max() > 0:
+            return None
+        return bool(self.lr.values[-1] <= 0.2 * self.lr.values.max())
+
+    @cached_property
+    def tokens_per_update(self) -> float | None:
+        """From the `tokens` series, else batch x accumulation x devices x context; None if a factor is unknown."""
+        tokens = self.run.get("tokens")
+        if tokens is not None and len(tokens) >= 2 and tokens.updates[-1] > tokens.updates[0]:
+            return float((tokens.values[-1] - tokens.values[0]) / (tokens.updates[-1] - tokens.updates[0]))
+        batch, context = self.setting("batch_size"), self.setting("context")
+        if not batch or not context:
+            return None
+        return float(batch * context * (self.setting("accumulation") or 1) * (self.setting("world_size") or 1))
+
+    @cached_property
+    def start(self) -> str | None:
+        """`fresh`, `pretrained` or `checkpoint`; LoRA means pretrained; None where nothing says."""
+        start = self.setting("start")
+        return str(start) if start else ("pretrained" if self.setting("lora_rank") else None)
+
+    @cached_property
+    def is_token_loss(self) -> bool:
+        """Whether levels of the loss compare with ln V: a language-model task (or none named), known vocabulary."""
+        task = self.setting("task")
+        return self.chance is not None and task in (None, "causal-lm", "masked-lm", "seq2seq")

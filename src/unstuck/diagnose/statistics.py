@@ -5,6 +5,10 @@ All take float64 arrays of shape (n,) with finite values unless they say otherwi
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
 
@@ -122,3 +126,213 @@ def mean_and_error(values: Floats) -> tuple[float, float]:
     if len(values) < 2:
         return (float(values[0]) if len(values) else float("nan")), float("nan")
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(max(1.0, effective_points(values))))
+
+
+def false_alarm_z(looks: float, alpha: float = 1e-3) -> float:
+    """Standard deviations that the largest of `looks` normal values passes with probability `alpha` (Bonferroni).
+
+    alpha 1e-3: one false alarm in a thousand healthy runs for each rule that uses it.
+    """
+    return NormalDist().inv_cdf(1 - alpha / max(1.0, looks))
+
+
+def lag1(values: Floats) -> float:
+    """Correlation of each value with the next; 0 below 3 points or where nothing varies."""
+    if len(values) < 3:
+        return 0.0
+    centred = values - values.mean()
+    power = float(np.dot(centred, centred))
+    return float(np.dot(centred[1:], centred[:-1]) / power) if power > 0 else 0.0
+
+
+def residuals(values: Floats, window: int | None = None) -> Floats:
+    """What remains of the series above its `trend`; shape (n,)."""
+    return values - trend(values, window)
+
+
+def level(values: Floats) -> tuple[float, float]:
+    """Level of a stretch (its mean) and standard error, from noise about a straight line through it.
+
+    The line keeps a slow trend from counting as noise; autocorrelation of the residuals inflates the error by
+    sqrt((1 + r) / (1 - r)) (Bartlett 1946). The error is nan below 3 points.
+    """
+    n = len(values)
+    if n < 3:
+        return (float(values.mean()) if n else math.nan), math.nan
+    x = np.arange(n) - (n - 1) / 2
+    residual = values - values.mean() - x * float(np.dot(x, values) / np.dot(x, x))
+    sd = float(np.sqrt(np.dot(residual, residual) / max(1, n - 2)))
+    r = min(0.95, max(0.0, lag1(residual)))
+    return float(values.mean()), sd * math.sqrt((1 + r) / (1 - r) / n)
+
+
+def fall(values: Floats) -> tuple[float, float]:
+    """How far the level fell from the first to the last third of the stretch, and the standard error of that.
+
+    Positive: the values went down. Both nan below 9 points.
+    """
+    third = len(values) // 3
+    if third < 3:
+        return math.nan, math.nan
+    first, first_error = level(values[:third])
+    last, last_error = level(values[-third:])
+    return first - last, math.hypot(first_error, last_error)
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """How far a series lies above its lowest level at the end.
+
+    Attributes:
+        best: index of the lowest value.
+        best_level: median of the lowest value and its neighbours, which the luck of the lowest point does not bias.
+        end_level: mean of the later half of the points after the best.
+        rise: end_level - best_level.
+        error: standard error of the rise, nan where the series is too short to know its noise.
+        threshold: rise beyond which noise is no explanation (`false_alarm_z` of the points x error); inf if unknown.
+        monotone: points at the end, the best included, that each lie above the one before.
+    """
+
+    best: int
+    best_level: float
+    end_level: float
+    rise: float
+    error: float
+    threshold: float
+    monotone: int
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether noise explains the rise with less than one chance in a thousand.
+
+        Without a noise estimate: k values each above the one before come by chance once in k! orders, 1/120 for 5.
+        """
+        return self.rise > self.threshold or (self.rise > 0 and self.monotone >= 5)
+
+
+def rise_after_best(values: Floats, point_error: float = 0.0) -> Rise | None:
+    """Compare the level at the end with the lowest level before it; None below 3 points or when the last is the best.
+
+    Two kinds of noise count. Independent noise of each point: standard deviation from second differences; below 5
+    points `point_error`, the standard error of one evaluation, where it is given. A wandering level: its variance
+    grows with the points between, at the rate of the long-run variance of the increments, var (1 + 2 r1), which is 0
+    for independent noise and the full variance for a random walk (Newey, West 1987, one lag).
+    """
+    n = len(values)
+    if n < 3:
+        return None
+    best = int(np.argmin(values))
+    after = values[best + 1 :]
+    if not len(after):
+        return None
+    best_level = float(np.median(values[max(0, best - 1) : best + 2]))
+    m = max(1, len(after) // 2)
+    end_level = float(after[-m:].mean())
+    noise = noise_sd(values[best:] if n - best >= 5 else values)
+    if math.isnan(noise) and point_error > 0:
+        noise = point_error
+    error = math.nan
+    if not math.isnan(noise):
+        increments = np.diff(values[best:])
+        wander = float(increments.var()) * max(0.0, 1 + 2 * lag1(increments)) * len(after) if len(after) >= 8 else 0.0
+        error = math.sqrt(noise**2 * (1 / m + 1 / min(3, n)) + wander)
+    monotone = 1
+    while monotone < n - best and values[n - monotone] > values[n - monotone - 1]:
+        monotone += 1
+    threshold = math.inf if math.isnan(error) else false_alarm_z(n) * error
+    return Rise(best, best_level, end_level, end_level - best_level, error, threshold, monotone)
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """A sudden rise: index of its first point, of its peak, and of the first point back at the old level (None: never).
+
+    `before` is the level it left, `height` the peak above it, `noise` the standard deviation about the level.
+    """
+
+    start: int
+    peak: int
+    back: int | None
+    before: float
+    height: float
+    noise: float
+
+
+def spikes(values: Floats) -> list[Spike]:
+    """Sudden jumps above the level of the points just before, beyond noise and beyond the series' own tails.
+
+    A jump counts from the higher of two levels, the medians of the last 5 and of the last n/20 (5 to 51) points, so a
+    falling trend or a slow bump is none. It must pass `false_alarm_z` of all points in noise, with the noise of the
+    neighbourhood, and twice the deepest point *below* the trend: loss noise is close to symmetric, so its lower tail,
+    which spikes leave alone, says how heavy the upper one may be.
+    """
+    n = len(values)
+    window = int(np.clip(n // 20, 5, 51))
+    if n < 3 * window:
+        return []
+    residual = residuals(values, window | 1)
+    sd = max(mad_sd(residual), noise_sd(values))
+    settled = residual[n // 10 :]
+    tail = float(-np.minimum(settled, 0.0).min()) if len(settled) else 0.0
+    # the level is a median of 5 points: its own error, sd x sqrt(pi / 10), widens the difference by 1.15
+    z = false_alarm_z(n) * math.sqrt(1 + math.pi / 10)
+    found: list[Spike] = []
+    i = window
+    while i < n:
+        before = max(float(np.median(values[i - 5 : i])), float(np.median(values[i - window : i])))
+        near = values[max(0, i - 4 * window) : i]
+        noise = max(sd, noise_sd(near))
+        limit = max(z * noise, 2 * tail)
+        if not values[i] - before > limit or noise == 0.0:
+            i += 1
+            continue
+        back = next((j for j in range(i + 1, n) if np.median(values[j : j + 3]) <= before + 2 * noise), None)
+        stop = n if back is None else back
+        peak = i + int(np.argmax(values[i:stop]))
+        found.append(Spike(i, peak, back, before, float(values[peak]) - before, noise))
+        i = stop + 1 if back is not None else n
+    return found
+
+
+def change_points(values: Floats, least: int = 5, alpha: float = 1e-3) -> list[int]:
+    """Indices at which the level jumps: binary segmentation on means with noise from second differences.
+
+    A cut is kept when the CUSUM statistic passes `false_alarm_z` of all possible cuts (two-sided, so looks x 2),
+    inflated for autocorrelation. Every segment keeps `least` points.
+    """
+    noise = noise_sd(values)
+    if math.isnan(noise) or noise == 0.0:
+        noise = float(np.std(np.diff(values))) / math.sqrt(2) if len(values) > 1 else 0.0
+    if noise == 0.0:
+        return []
+    r = min(0.9, max(0.0, lag1(residuals(values))))
+    limit = false_alarm_z(2 * len(values), alpha) * noise * math.sqrt((1 + r) / (1 - r))
+    cuts: list[int] = []
+
+    def split(low: int, high: int) -> None:
+        part = values[low:high]
+        n = len(part)
+        if n < 2 * least:
+            return
+        left = np.arange(1, n)
+        total = np.cumsum(part)[:-1]
+        gap = np.abs(total / left - (part.sum() - total) / (n - left)) * np.sqrt(left * (n - left) / n)
+        inner = gap[least - 1 : n - least]
+        if not len(inner) or inner.max() <= limit:
+            return
+        cut = low + least + int(np.argmax(inner))
+        cuts.append(cut)
+        split(low, cut)
+        split(cut, high)
+
+    split(0, len(values))
+    return sorted(cuts)
+
+
+def validation_standard_error(loss: float, tokens: float) -> float:
+    """Standard error in nats/token of a loss averaged over `tokens` tokens.
+
+    The loss of one token under a language model is close to exponentially distributed, whose standard deviation is
+    its mean (assumption; text repeats itself, so the true error is rather larger).
+    """
+    return loss / math.sqrt(tokens) if tokens > 0 else math.nan

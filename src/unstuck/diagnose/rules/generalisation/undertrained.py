@@ -1,0 +1,111 @@
+"""The run ended while the loss was still falling steeply.
+
+Finds
+The loss was falling at the end much faster than a run of a sensible length does, with the learning rate still high
+or the planned updates not reached. Fits L(u) = E + A (u + u0)^-b and says what twice the updates would give.
+
+Why it matters
+No setting repairs too few updates; comparing such runs compares how far they got.
+
+Evidence needed
+20 points of the training loss, or 8 evaluations; the learning rate, to tell an unfinished run from a finished one.
+
+Not when
+The learning rate was annealed and the planned updates reached: a finished, if short, run. Validation has begun to
+rise (overfitting).
+
+Remedy
+Train for more updates, with the schedule stretched over them.
+
+References
+Hoffmann et al. 2022 (arXiv 2203.15556), L = 1.69 + 406 / N^0.34 + 410 / D^0.28: at 20 tokens a parameter the loss
+falls by 0.08 of itself per e-fold of tokens. Kaplan et al. 2020 (arXiv 2001.08361).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.learning_curve import decline_per_e_fold, fit_learning_curve
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.runs import Series
+
+# Share of the loss lost per e-fold of updates at a compute-optimal end: N = 124M, D = 2.5e9 in Hoffmann et al. gives
+# 0.28 x 410 / D^0.28 = 0.27 of 3.3 nats. Twice that is steep.
+OPTIMAL_DECLINE = 0.08
+STEEP = 2 * OPTIMAL_DECLINE
+# Annealing the learning rate gives a fall of its own, up to about 0.1 of the loss over the last fifth of a run (WSD,
+# Hu et al. 2024): where no learning rate is known the decline must be twice as steep again.
+STEEP_LR_UNKNOWN = 2 * STEEP
+# The decline must also be a real share of what the run has learnt at all: losses near 0 halve for ever.
+SHARE_OF_DESCENT = 0.10
+REACHED = 0.9  # below 90 % of the plan the run was cut short; the last 10 % may be a log interval
+
+
+@rule(code="GE005", stages="LC", severity="warning")
+def check(case: Case) -> Outcome:
+    series = case.val if case.val is not None and len(case.val) >= 8 else case.loss
+    if series is None or len(series) < (8 if series is case.val else 20):
+        return CouldNotCheck(("20 points of train/loss or 8 of val/loss",))
+    rise = case.val_rise
+    if rise is not None and rise.rise > 0 and rise.beyond_noise:
+        return Clear("validation has begun to rise")
+    after = series.where(series.updates >= 1)
+    updates, losses = after.updates.astype(np.float64), after.values
+    decline, error = decline_per_e_fold(updates, losses)
+    if math.isnan(decline):
+        return CouldNotCheck(("5 points in the last third of the run",))
+    end = float(losses[-max(1, len(losses) // 20) :].mean())
+    descent = float(series.values[0]) - end
+    planned = case.planned_updates
+    cut_short = planned is not None and case.run.updates < REACHED * planned
+    share = STEEP_LR_UNKNOWN if case.annealed is None and not cut_short else STEEP
+    threshold = max(share * abs(end), SHARE_OF_DESCENT * descent)
+    if decline - 2 * error <= threshold:
+        return Clear("the loss had flattened by the end")
+    if case.annealed and not cut_short:
+        return Clear("the run ended as planned with its learning rate annealed")
+    curve = fit_learning_curve(updates[len(updates) // 10 :], losses[len(losses) // 10 :])
+    last = int(series.updates[-1])
+    target = planned if planned is not None and planned > last else 2 * last
+    projection: dict[str, object] = {}
+    said = ""
+    if curve is not None:
+        low, high = curve.between(target)
+        shift = end - curve.at(last)  # the curve is anchored to the level reached
+        projection = {
+            "projected_loss": curve.at(target) + shift,
+            "projected_low": low + shift,
+            "projected_high": high + shift,
+        }
+        said = f"; {target} updates project to {curve.at(target) + shift:.3g} ({low + shift:.3g} to {high + shift:.3g})"
+    why = f"ended at {last} of {planned} updates" if cut_short else f"ended at update {last}"
+    return Found(
+        title=f"The run {why} while the loss still fell by {decline:.2g} per e-fold{said}",
+        evidence=(_evidence(series, decline, threshold),),
+        confidence=0.8 if case.annealed is False or cut_short else 0.6,
+        detail="The projection extends the fitted power law and knows nothing of the learning rate's annealing.",
+        facts={
+            "last_update": last,
+            "decline": decline,
+            "target_updates": target,
+            "more_updates": target - last,
+            "level": end,
+            **projection,
+        },
+    )
+
+
+def _evidence(series: Series, decline: float, threshold: float) -> Evidence:
+    last = int(series.updates[-1])
+    return Evidence(
+        series.name,
+        (int(last * 2 / 3), last),
+        "decline per e-fold of updates over the last third",
+        decline,
+        threshold,
+        series.source(len(series) - 1),
+    )

@@ -1,0 +1,162 @@
+"""No improvement beyond noise over a long window, while training goes on.
+
+Finds
+Over the last half of the run the training loss did not fall by more than its noise, although noise is small enough
+to have shown a fall, the learning rate was not yet annealed and the level is no floor. Or: validation has been flat
+for half of the run while training went on falling, so what training learns does not carry over.
+
+Why it matters
+Time is being spent on nothing; either the step size hides progress (lower it), or the model has what it can get.
+
+Evidence needed
+30 points of the training loss, or 8 evaluations and the training loss.
+
+Not when
+The curve is a noisy but falling one; the learning rate is near zero at the end (nothing was meant to move); the loss
+is near 0; validation rises (overfitting).
+
+Remedy
+Anneal the learning rate, or stop. For a gap that does not buy anything: stop, or more data.
+
+References
+Defazio et al. 2023 (arXiv 2310.07831): the loss above its annealed value is the price of a constant learning rate.
+Incident I4: training fell to 0.47 while validation stayed at 2.21-2.30 from step 1500 on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.learning_curve import fit_learning_curve
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.statistics import fall
+
+MIN_POINTS = 30  # the second half then has 15 points, its outer thirds 5 each
+MIN_EVALUATIONS = 8
+# Smallest fall that the window must have been able to show, as a share of the level: half of what a run of
+# compute-optimal length gains from doubling its updates (Hoffmann et al. 2022: 0.08 per e-fold x ln 2 = 5 %).
+RESOLUTION = 0.025
+FLOOR_SHARE = 0.05  # a twentieth of the first loss: learnt, as far as a curve can show
+# The outer thirds of the last half lie at 0.58 and 0.92 of the run: their distance in e-folds.
+E_FOLDS = float(np.log(0.92 / 0.58))
+WARN_GAP = 0.10  # training fell by a tenth of the level while validation stood still
+
+
+@rule(code="LO003", stages="LV", severity="warning")
+def check(case: Case) -> Outcome:
+    loss = case.loss
+    if loss is None:
+        return CouldNotCheck(("train/loss",))
+    if len(loss) < MIN_POINTS and not (case.val is not None and len(case.val) >= MIN_EVALUATIONS):
+        return CouldNotCheck((f"{MIN_POINTS} points of train/loss or {MIN_EVALUATIONS} evaluations",))
+    found = _validation(case)
+    if found is not None:
+        return found
+    if len(loss) < MIN_POINTS:
+        return Clear()
+    last, first = int(loss.updates[-1]), int(loss.updates[0])
+    window = loss.between((first + last) // 2, last)
+    if len(window) < MIN_POINTS // 2:
+        return CouldNotCheck(("evenly logged train/loss in the last half",))
+    if case.lr is not None:
+        rates = case.lr.between(int(window.updates[0]), last).values
+        # a tenth of the peak: below it the step is too small for the flatness to mean anything
+        if len(rates) and float(np.median(rates)) < 0.1 * float(case.lr.values.max()):
+            return Clear("the learning rate was near zero")
+    fell, error = fall(window.values)
+    level = float(np.median(window.values))
+    if level <= FLOOR_SHARE * float(loss.values[0]):
+        return Clear("the loss is near zero")
+    # 2 standard errors: the largest fall that the data still allow must be less than half of an ordinary gain
+    if not fell + 2 * error < RESOLUTION * abs(level) * E_FOLDS / np.log(2):
+        return Clear("still falling, or too noisy to say that it is not")
+    if fell < -3 * error and fell < -RESOLUTION * abs(level):
+        return Clear("the loss rises: not a plateau")
+    if case.start in ("pretrained", "checkpoint") and case.descent < WARN_GAP * float(loss.values[0]):
+        severity = "note"  # a pretrained model that starts near where it can get: flat is its ordinary curve
+    else:
+        severity = "warning"
+    since = _since(case, level, window.updates[0])
+    return Found(
+        title=f"Training loss has been flat at {level:.4g} since update {since} of {last}",
+        evidence=(
+            Evidence(
+                "train/loss",
+                (int(window.updates[0]), last),
+                "fall over the last half, at most",
+                fell + 2 * error,
+                RESOLUTION * abs(level) * E_FOLDS / float(np.log(2)),
+                window.source(0),
+            ),
+        ),
+        confidence=0.8,
+        severity="note" if severity == "note" else "warning",
+        facts={"level": level, "since": since, "fell": fell, "noise": error, "expected": _expected(case)},
+    )
+
+
+def _validation(case: Case) -> Found | None:
+    """Validation flat for half of the run while training falls."""
+    val, train = case.val, case.train_at_evaluations
+    if val is None or train is None or len(val) < MIN_EVALUATIONS:
+        return None
+    middle = (int(val.updates[0]) + int(val.updates[-1])) // 2
+    late = val.updates >= middle
+    if late.sum() < 4:
+        return None
+    values, level = val.values[late], float(np.median(val.values[late]))
+    third = max(1, len(values) // 3)
+    fell = float(values[:third].mean() - values[-third:].mean())
+    noise = case.val_noise if case.val_noise == case.val_noise else 0.0
+    error = noise * float(np.sqrt(2 / third))
+    gap_growth = float(train[late][0] - train[-1])
+    if fell > 2 * error or fell < -WARN_GAP * level or gap_growth < WARN_GAP * level:
+        return None
+    # what validation lost or gained is small against what training gained: a tenth of it
+    if abs(fell) > WARN_GAP * gap_growth + 2 * error:
+        return None
+    first, last = int(val.updates[late][0]), int(val.updates[-1])
+    return Found(
+        title=f"Validation has been flat at {level:.4g} since update {first} while training fell by {gap_growth:.3g}",
+        evidence=(
+            Evidence("val/loss", (first, last), "fall over the last half", fell, 2 * error, val.source(len(val) - 1)),
+            Evidence("train/loss", (first, last), "fall over the same updates", gap_growth, WARN_GAP * level),
+        ),
+        confidence=0.8,
+        detail="The gap between training and validation grows without buying anything: memorisation, not yet a rise.",
+        facts={
+            "level": level,
+            "since": first,
+            "fell": fell,
+            "noise": error,
+            "best_update": int(val.updates[case.val_best or 0]),
+            "best_value": float(val.values.min()),
+            "best_loss": float(val.values.min()),
+        },
+    )
+
+
+def _since(case: Case, level: float, start: int) -> int:
+    """The first update from which the trend stays within 1.5 noise standard deviations of the level."""
+    trend = case.loss_trend
+    if trend is None:
+        return int(start)
+    reach = 1.5 * case.loss_noise if case.loss_noise == case.loss_noise else 0.0
+    away = np.flatnonzero(np.abs(trend.values - level) > reach)
+    earlier = away[trend.updates[away] < start]
+    index = min(int(earlier[-1]) + 1 if len(earlier) else 0, len(trend) - 1)
+    return int(min(trend.updates[index], start))
+
+
+def _expected(case: Case) -> float | None:
+    """The fall over the last half that the curve of the first half predicts; None where nothing fits."""
+    loss = case.loss
+    if loss is None:
+        return None
+    points = loss.where((loss.updates >= 1) & (loss.updates <= (int(loss.updates[0]) + int(loss.updates[-1])) // 2))
+    curve = fit_learning_curve(points.updates.astype(np.float64), points.values)
+    if curve is None:
+        return None
+    last = float(loss.updates[-1])
+    return curve.at(last * 0.58) - curve.at(last * 0.92)

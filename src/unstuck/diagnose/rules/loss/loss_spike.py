@@ -1,0 +1,109 @@
+"""A sudden jump of the loss beyond its noise.
+
+Finds
+Points that jump above the level just before by more than noise and more than twice the deepest point below the trend;
+says how high, and after how many updates the loss was back.
+
+Why it matters
+One jump that is gone at once costs nothing. Jumps that take a share of the run to recover from, or come again and
+again, say that the step size, the batch or the precision is at the edge.
+
+Evidence needed
+At least 30 points of the training loss.
+
+Not when
+The learning rate was raised just before (planned warm restarts); noise with heavy tails on both sides; a slow bump
+during warm-up; the loss that never comes back (loss-diverged follows).
+
+Remedy
+Lower the peak learning rate or beta2, clip harder, or skip the batch; only a measurement tells which.
+
+References
+Chowdhery et al. 2022 (arXiv 2204.02311), section 5.1: about 20 spikes in PaLM, restarted 100 steps before. Molybog et
+al. 2023 (arXiv 2304.09871) on Adam instability. Threshold: Bonferroni over all points, see `statistics.spikes`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.statistics import Spike, spikes
+
+MIN_POINTS = 30
+# Spikes worth a warning cost more than 2 % of the run: PaLM's restarts gave up 100-500 updates of some 10^4 each.
+COSTLY_SHARE = 0.02
+MANY = 3  # a third spike in one run is no single bad batch
+RESTART_RISE = 1.5  # a learning rate half again as high as just before is a restart, not a wobble of a schedule
+
+
+@rule(code="LO004", stages="LV", severity="warning")
+def check(case: Case) -> Outcome:
+    loss = case.loss
+    if loss is None:
+        return CouldNotCheck(("train/loss",))
+    if len(loss) < MIN_POINTS:
+        return CouldNotCheck((f"{MIN_POINTS} points of train/loss",))
+    found = [s for s in spikes(loss.values) if not _restarted(case, s)]
+    if not found:
+        return Clear()
+    last = int(loss.updates[-1])
+    length = max(1, last - int(loss.updates[0]))
+
+    def cost(spike: Spike) -> int:
+        back = last if spike.back is None else int(loss.updates[spike.back])
+        return back - int(loss.updates[spike.start])
+
+    worst = max(found, key=lambda s: (s.back is None, cost(s), s.height))
+    lost = sum(cost(s) for s in found)
+    interval = float(np.median(np.diff(loss.updates)))
+    # a single logged point above the level costs at most one log interval: that is resolution, not cost
+    costly = sum(cost(s) for s in found if cost(s) > 2 * interval) > COSTLY_SHARE * length
+    serious = costly or len(found) >= MANY or worst.back is None
+    update = int(loss.updates[worst.start])
+    after = "never recovered" if worst.back is None else f"was back after {cost(worst)} updates"
+    return Found(
+        title=f"Loss jumped by {worst.height:.3g} at update {update} and {after}"
+        + (f"; {len(found)} such jumps" if len(found) > 1 else ""),
+        evidence=tuple(
+            Evidence(
+                "train/loss",
+                (int(loss.updates[s.start]), last if s.back is None else int(loss.updates[s.back])),
+                "jump above the level before",
+                s.height,
+                s.noise,
+                loss.source(s.peak),
+            )
+            for s in sorted(found, key=lambda s: -s.height)[:5]
+        ),
+        confidence=0.9 if serious else 0.7,
+        severity="warning" if serious else "note",
+        facts={
+            "count": len(found),
+            "first_update": int(loss.updates[found[0].start]),
+            "update": update,
+            "applied_lr": None if case.lr is None else case.lr.at(update),
+            "height": worst.height,
+            "recovered": worst.back is not None,
+            "recovery_updates": None if worst.back is None else cost(worst),
+            "cost_share": lost / length,
+        },
+    )
+
+
+def _restarted(case: Case, spike: Spike) -> bool:
+    """Whether the learning rate was raised within the points around the start of the spike."""
+    if case.lr is None or case.loss is None:
+        return False
+    updates = case.loss.updates
+    start = int(updates[spike.start])
+    reach = int(updates[spike.start] - updates[max(0, spike.start - 5)])
+    now = case.lr.between(start - reach, start).values
+    before = case.lr.at(start - 2 * reach)
+    peak_so_far = case.lr.between(0, start - reach).values
+    if not len(now) or not before or not len(peak_so_far):
+        return False
+    # in the first warm-up the rate rises as well, but to no level that was there before
+    been_there = float(peak_so_far.max()) > RESTART_RISE * before or case.setting("schedule") == "restarts"
+    return been_there and float(now.max()) > RESTART_RISE * before

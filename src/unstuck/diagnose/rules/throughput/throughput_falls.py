@@ -1,0 +1,103 @@
+"""Updates get slower over the run.
+
+Finds
+The speed in the last quarter lies below that of the settled beginning by more than noise and by at least a sixth.
+
+Why it matters
+A growing list, a leak, a full cache or a hot device: the rest of the run takes longer than planned, and the cause
+usually ends in an out-of-memory error.
+
+Evidence needed
+Tokens per second or time per update, at least 40 points.
+
+Not when
+Single slow updates (evaluation, checkpoints); the slow first updates of compilation; a batch or context that grows as
+planned, so that each update holds more tokens.
+
+Remedy
+Profile one early and one late update; look for tensors kept in a list, growing logs, fragmentation, swapping.
+
+References
+PyTorch FAQ, "My model reports out of memory": do not accumulate history across your training loop. MLPerf training
+rules: throughput as the median over windows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.statistics import change_points, false_alarm_z, lag1, mad_sd, residuals
+from unstuck.runs import Series
+
+MIN_POINTS = 40
+# A sixth slower (speed 1 / 1.2): the spread of repeated timings on shared machines is about 10 % (our own benchmarks),
+# so a change of the settled level of twice that is not the neighbours' doing.
+SLOWER = 1.2
+# One step between two steady speeds is what a planned change (longer windows, other batch) or a neighbour looks like; a
+# leak slows down gradually. Half again as slow is worth a warning either way.
+STEP_SLOWER = 1.5
+
+
+@rule(code="TH002", stages="LV", severity="warning")
+def check(case: Case) -> Outcome:
+    series, times = _time_per_token(case)
+    if series is None:
+        return CouldNotCheck(("throughput/tokens_per_second or time/step_ms",))
+    n = len(times)
+    if n < MIN_POINTS:
+        return CouldNotCheck((f"{MIN_POINTS} points of {series.name}",))
+    logs = np.log(times)
+    early, late = logs[n // 10 : n // 10 + n // 4], logs[-(n // 4) :]
+    change = float(np.median(late) - np.median(early))
+    rest = residuals(logs)
+    r = min(0.9, max(0.0, lag1(rest)))
+    # median of n / 4 points: 1.25 sd / sqrt(n / 4), inflated for autocorrelation; both ends
+    error = 1.25 * mad_sd(rest) * math.sqrt(2 * 4 / n * (1 + r) / (1 - r))
+    threshold = max(math.log(SLOWER), false_alarm_z(1) * error)
+    if change <= threshold:
+        return Clear()
+    cuts = change_points(logs[n // 10 :])
+    single_step = len(cuts) == 1
+    factor = math.exp(change)
+    first, last = int(series.updates[n // 10]), int(series.updates[-1])
+    return Found(
+        title=f"Updates are {factor:.2f} times slower at the end than at the settled start"
+        + (" (one step, not a drift)" if single_step else ""),
+        evidence=(
+            Evidence(
+                series.name,
+                (first, last),
+                "time per token, end over start",
+                factor,
+                math.exp(threshold),
+                series.source(-1),
+            ),
+        ),
+        confidence=0.85,
+        severity="note" if single_step and factor < STEP_SLOWER else "warning",
+        facts={"factor": factor, "gradual": not single_step, "error": error},
+    )
+
+
+def _time_per_token(case: Case) -> tuple[Series | None, np.ndarray]:
+    """The series to cite and the time per token (or per update, where tokens are unknown), shape (n,)."""
+    speed = case.run.get("throughput/tokens_per_second")
+    if speed is not None and len(speed.finite()):
+        series = speed.finite()
+        series = series.where(series.values > 0)
+        return series, 1 / series.values
+    step = case.run.get("time/step_ms")
+    if step is None or not len(step.finite()):
+        return None, np.zeros(0)
+    series = step.finite()
+    series = series.where(series.values > 0)
+    tokens = case.run.get("tokens")
+    if tokens is None or len(tokens) < 3:
+        return series, series.values
+    seen = np.interp(series.updates, tokens.updates, tokens.values)
+    per_update = np.gradient(seen, np.maximum(series.updates, np.arange(len(series))).astype(np.float64))
+    return series, series.values / np.maximum(per_update, 1.0)
