@@ -1,0 +1,222 @@
+"""The training loop, from the first update to the last. Tensor shapes: B windows of a micro-batch, T context.
+
+One optimizer update is `accumulation` micro-batches of B windows. Its loss is the mean over all target tokens of the
+update (not the mean of the micro-batches' means), so 1 x 12 windows and 3 x 4 windows are the same update.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unstuck.config.schema import Config, ScheduleConfig
+from unstuck.data import DataOrder, TextData
+from unstuck.evaluate.loss import IGNORED, Evaluation, Validation
+from unstuck.train import schedules
+from unstuck.train.live import LiveDiagnosis
+from unstuck.train.machine import Machine
+from unstuck.train.metrics import MetricsWriter
+from unstuck.train.observer import Observer, StopSignals, StopWhen
+from unstuck.train.optimizers import Optimizers
+from unstuck.train.plan import Plan
+from unstuck.train.saver import Saver
+from unstuck.train.state import LoopState
+
+LossSum = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(slots=True)
+class Session:
+    """All that one process needs to train a run; put together in `unstuck.train.run`."""
+
+    config: Config
+    plan: Plan
+    schedule: ScheduleConfig
+    machine: Machine
+    model: nn.Module
+    loss_sum: LossSum
+    optimizers: Optimizers
+    base_rates: dict[str, float]
+    data: TextData
+    order: DataOrder
+    validation: Validation
+    state: LoopState
+    stored: dict[str, Any]
+    metrics: MetricsWriter
+    saver: Saver
+    live: LiveDiagnosis
+    signals: StopSignals
+    observers: tuple[Observer, ...] = ()
+    stop_when: StopWhen | None = None
+    stop_wish: str | None = field(default=None)
+
+    def emit(self, row: Mapping[str, Any]) -> None:
+        """Record one event and show it to those who look on."""
+        self.metrics.write(row)
+        for observer in self.observers:
+            observer.event(row)
+        if self.stop_when is not None and self.stop_wish is None:
+            self.stop_wish = self.stop_when(row)
+
+
+def train_updates(session: Session) -> str:
+    """Train until the plan is done or something stops it; returns `stopped_by`.
+
+    At the end, however it came, the last good state is being saved and every row is on disk.
+    """
+    state, plan, config = session.state, session.plan, session.config
+    stopped_by = ""
+    if state.update == 0 and state.final_update is None:
+        evaluate(session)
+    while not stopped_by and state.update < plan.updates:
+        row = one_update(session)
+        finite = math.isfinite(row["train/loss"]) and math.isfinite(row["grad_norm/preclip"])
+        session.emit(row)
+        if not finite:  # the update was not made: the weights are still those of the update before
+            stopped_by = "finding: " + ("gradient-exploding" if math.isfinite(row["train/loss"]) else "loss-not-finite")
+            break
+        last = state.update == plan.updates
+        new_best = False
+        if last or state.update % config.evaluation.every_updates == 0:
+            new_best = evaluate(session)
+        periodic = config.checkpoint.every_updates
+        if new_best or (periodic and state.update % periodic == 0):
+            save(session)
+        stopped_by = _wish(session)
+    if session.saver.saved_update != state.update:
+        save(session)
+    session.saver.wait()
+    return stopped_by or "updates"
+
+
+def one_update(session: Session) -> dict[str, Any]:
+    """Make one optimizer update and return its row. A loss or norm that is not finite leaves the weights alone."""
+    state, config = session.state, session.config
+    started = time.perf_counter()
+    micro_batches, targets = _next_windows(session)
+    fetched = time.perf_counter()
+
+    rates = learning_rates(session)
+    session.optimizers.set_lr(rates)
+    loss = torch.zeros((), device=session.machine.device)
+    for tokens_BT, targets_BT in micro_batches:
+        with session.machine.autocast():
+            summed, _ = session.loss_sum(tokens_BT, targets_BT)
+        part = summed / targets  # of all targets of the update: this is the token weighting
+        part.backward()  # type: ignore[no-untyped-call]
+        loss += part.detach()
+    norm = session.optimizers.clip_grad_norm(config.training.clip_norm)
+    loss_value, norm_value = torch.stack((loss, norm)).tolist()  # the update's one wait for the device
+
+    if math.isfinite(loss_value) and math.isfinite(norm_value):
+        session.optimizers.step()
+        state.update += 1
+        state.windows += config.training.batch_size * config.training.accumulation
+        state.tokens += targets
+        state.clipped.append(config.training.clip_norm is not None and norm_value > config.training.clip_norm)
+        made = state.update
+    else:
+        made = state.update + 1
+    session.optimizers.zero_grad()
+
+    seconds = time.perf_counter() - started
+    state.seconds += seconds
+    row = {"event": "update", "update": made, "train/loss": loss_value}
+    for name, rate in rates.items():
+        row[f"lr/{name}"] = rate
+    row["grad_norm/preclip"] = norm_value
+    row["grad_norm/clipped_share"] = state.clipped_share()
+    row["tokens"] = state.tokens
+    row["throughput/tokens_per_second"] = round(targets / seconds, 1)
+    row["time/step_ms"] = round(seconds * 1e3, 3)
+    row["time/data_share"] = round((fetched - started) / seconds, 5)
+    return row
+
+
+def learning_rates(session: Session) -> dict[str, float]:
+    """Learning rate of each group for the update that comes next: its base rate times the schedule's multiplier."""
+    share = schedules.multiplier(
+        session.schedule,
+        session.state.update,
+        planned_updates=session.plan.updates,
+        plateau_scale=session.state.plateau.scale,
+    )
+    return {name: rate * share for name, rate in session.base_rates.items()}
+
+
+def evaluate(session: Session) -> bool:
+    """Measure the validation loss, record it, look for findings; True when it is a new best worth a checkpoint."""
+    state, config = session.state, session.config
+    started = time.perf_counter()
+    session.metrics.flush()
+    result = session.validation.measure(session.model, session.machine.autocast)
+    state.seconds += time.perf_counter() - started
+    new_best = state.observe(result.loss, config.evaluation.min_improvement)
+    if config.schedule.kind == "plateau" and state.update > 0:
+        state.plateau.observe(result.loss, session.schedule, config.evaluation.min_improvement)
+    session.emit(evaluation_row(state.update, result))
+    session.metrics.flush()
+    if state.update > 0:
+        session.stop_wish = session.stop_wish or session.live.look(state, session.emit)
+    return new_best and state.update > 0
+
+
+def evaluation_row(update: int, result: Evaluation) -> dict[str, Any]:
+    """The `evaluation` event."""
+    row: dict[str, Any] = {"event": "evaluation", "update": update, "val/loss": result.loss}
+    if len(result.by_source) > 1:
+        row |= {f"val/loss/{source}": loss for source, loss in result.by_source.items()}
+    row["val/tokens"] = result.tokens
+    if result.bits_per_byte is not None:
+        row["val/bits_per_byte"] = result.bits_per_byte
+    return row
+
+
+def save(session: Session) -> None:
+    """Start to write a checkpoint of the state after the last update made.
+
+    Raises:
+        OSError: the one before could not be written.
+    """
+    session.metrics.flush()
+    state = session.stored | session.state.to_json()
+    session.saver.save(dict(session.model.state_dict()), session.optimizers.state_tensors(), state)
+    session.emit({"event": "checkpoint", "update": session.state.update, "best": session.state.best_update})
+
+
+def _wish(session: Session) -> str:
+    """Why the run should stop now; empty to go on."""
+    state, patience = session.state, session.config.evaluation.patience
+    session.saver.check()
+    if session.signals.received is not None:
+        return "user"
+    if session.stop_wish is not None:
+        return session.stop_wish
+    if patience is not None and state.evaluations_without_best >= patience and state.update < session.plan.updates:
+        return "early stopping"
+    return ""
+
+
+def _next_windows(session: Session) -> tuple[list[tuple[Tensor, Tensor]], int]:
+    """The micro-batches of the next update as int64 (B, T) inputs and targets, and their number of target tokens."""
+    training = session.config.training
+    first = session.state.windows // training.batch_size
+    batches, count = [], 0
+    for micro_step in range(first, first + training.accumulation):
+        windows = session.data.window(session.order.batch(micro_step))  # (B, T + 1)
+        targets = np.ascontiguousarray(windows[:, 1:])
+        count += int(np.count_nonzero(targets != IGNORED))
+        inputs_BT = torch.from_numpy(np.ascontiguousarray(windows[:, :-1]))
+        targets_BT = torch.from_numpy(targets)
+        if session.machine.device.type != "cpu":
+            inputs_BT = inputs_BT.to(session.machine.device, non_blocking=True)
+            targets_BT = targets_BT.to(session.machine.device, non_blocking=True)
+        batches.append((inputs_BT, targets_BT))
+    return batches, count

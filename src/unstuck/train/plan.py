@@ -1,0 +1,146 @@
+"""Derived values: what the recipe comes to in updates and tokens, each with its reason. No torch in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from unstuck.config.schema import Config
+from unstuck.errors import UserError
+from unstuck.train import faults, schedules
+
+# Step Law, arXiv 2503.04715: peak learning rate of AdamW pretraining, N parameters without embeddings, D tokens.
+STEP_LAW_SCALE, STEP_LAW_N, STEP_LAW_D = 1.79, -0.713, 0.307
+# The smallest model it was checked on within a factor of 2 (shared/PERFORMANCE.md): 46M.
+STEP_LAW_FROM_PARAMETERS = 46e6
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One derived value and why it is what it is."""
+
+    name: str
+    value: Any
+    reason: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a run is going to do."""
+
+    updates: int
+    warmup_updates: int
+    horizon_updates: int
+    tokens_per_update: int
+    derived: list[Derived] = field(default_factory=list)
+
+    def values(self) -> dict[str, Any]:
+        """Name -> value, as stored in the run."""
+        return {entry.name: entry.value for entry in self.derived}
+
+    def reasons(self) -> dict[str, str]:
+        """Name -> reason, as stored in the run."""
+        return {entry.name: entry.reason for entry in self.derived}
+
+    def lines(self) -> list[str]:
+        """The table printed at the start, one line per value."""
+        width = max((len(entry.name) for entry in self.derived), default=0)
+        values = [_shown(entry.value) for entry in self.derived]
+        value_width = max((len(v) for v in values), default=0)
+        return [
+            f"{entry.name.replace('_', ' '):<{width}}  {value:>{value_width}}  {entry.reason}"
+            for entry, value in zip(self.derived, values, strict=True)
+        ]
+
+
+def make_plan(
+    config: Config,
+    *,
+    train_windows: int,
+    train_tokens: int,
+    vocabulary: int,
+    parameters: int,
+    embedding_parameters: int,
+    groups: Mapping[str, Mapping[str, Any]],
+    machine: Mapping[str, tuple[Any, str]],
+) -> Plan:
+    """Derive everything that follows from the recipe and the data.
+
+    Args:
+        config: the recipe.
+        train_windows: windows of `data.context` tokens in the training text.
+        train_tokens: tokens in the training text.
+        vocabulary: size of the vocabulary.
+        parameters: trainable parameters.
+        embedding_parameters: those of them in embeddings and head (the scaling laws leave them out).
+        groups: name -> algorithm, base_lr, lr_factor, parameters.
+        machine: name -> (choice, reason) of `machine.choose`.
+
+    Raises:
+        UserError: the training text is shorter than one window.
+    """
+    training, context = config.training, config.data.context
+    if train_windows < 1:
+        raise UserError(
+            f"The training text has {train_tokens} tokens, fewer than one window of {context + 1}; "
+            "give more text, or lower data.context."
+        )
+    windows = training.batch_size * training.accumulation
+    tokens = windows * context
+    per_epoch = train_windows / windows
+    updates = training.updates or max(1, round((training.epochs or 0.0) * per_epoch))
+    schedule = faults.schedule_of(config)
+    plan = Plan(updates, schedules.warmup_updates(schedule, updates), schedules.horizon(schedule, updates), tokens)
+    add = plan.derived.append
+
+    add(Derived("effective_batch", windows, f"windows: batch_size {training.batch_size} x accumulation "
+                                            f"{training.accumulation}"))  # fmt: skip
+    add(Derived("tokens_per_update", tokens, f"effective batch {windows} x context {context}"))
+    add(Derived("updates_per_epoch", round(per_epoch, 2), f"{train_windows:,} windows / effective batch {windows}"))
+    why = "training.updates" if training.updates else f"{training.epochs:g} epochs x {per_epoch:,.1f} updates"
+    add(Derived("updates", updates, why))
+    add(Derived("epochs", round(updates / per_epoch, 3), f"{updates} updates / {per_epoch:,.1f} per epoch"))
+    add(Derived("tokens", updates * tokens, f"{updates} updates x {tokens} tokens"))
+    add(_warmup(config, plan))
+    own = "schedule.horizon_updates" if config.schedule.horizon_updates else "all planned updates"
+    add(Derived("horizon_updates", plan.horizon_updates, own))
+    add(Derived("vocabulary", vocabulary, f"the {config.data.tokenizer} tokenizer's"))
+    add(Derived("parameters", parameters, f"{embedding_parameters:,} of them in embeddings and head"))
+    for name, group in groups.items():
+        factor = f", lr_factor {group['lr_factor']:g}" if group.get("lr_factor", 1.0) != 1.0 else ""
+        add(Derived(f"parameters/{name}", int(group["parameters"]),
+                    f"{group['algorithm']}, peak LR {group['base_lr']:g}{factor}"))  # fmt: skip
+    add(_published_scale(config, parameters - embedding_parameters, updates * tokens))
+    for name, (value, reason) in machine.items():
+        add(Derived(name, value, reason))
+    return plan
+
+
+def _warmup(config: Config, plan: Plan) -> Derived:
+    schedule = config.schedule
+    if schedule.warmup_updates is not None:
+        reason = "schedule.warmup_updates"
+    elif schedule.warmup_share:
+        reason = f"warmup_share {schedule.warmup_share:g} of the horizon {plan.horizon_updates}"
+    else:
+        reason = "no warm-up is asked for"
+    return Derived("warmup_updates", plan.warmup_updates, reason)
+
+
+def step_law(parameters: int, tokens: int) -> float:
+    """Published peak LR of AdamW pretraining: 1.79 N^-0.713 D^0.307 (arXiv 2503.04715), N without embeddings."""
+    return STEP_LAW_SCALE * max(1, parameters) ** STEP_LAW_N * tokens**STEP_LAW_D
+
+
+def _published_scale(config: Config, parameters: int, tokens: int) -> Derived:
+    scale = step_law(parameters, tokens)
+    valid = "" if parameters >= STEP_LAW_FROM_PARAMETERS else "; unproven below 46M"
+    reason = f"for AdamW: 1.79 x {parameters:,}^-0.713 x {tokens:,}^0.307 (arXiv 2503.04715{valid})"
+    if config.optimizer.kind == "muon":
+        reason += "; Muon's own scale is 0.02-0.05"
+    return Derived("published_lr_scale", float(f"{scale:.3g}"), reason)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,0 +1,105 @@
+"""Resume with new settings: what of the saved state still means the same, what has to go, and what cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from unstuck.errors import UserError
+
+# Settings that the weights or the token ids depend on. Dropout has no tensor, so it may change.
+PART_OF_THE_MODEL = ("model.", "data.")
+MAY_CHANGE = {"model.dropout"}
+# Settings that say how a run is run or recorded, not what it computes.
+WITHOUT_EFFECT_ON_STATE = {"name", "runs_folder", "start_from", "checkpoint.every_updates", "checkpoint.keep"}
+NOT_BIT_FOR_BIT = {"training.precision", "training.device", "training.threads", "training.compile"}
+
+
+@dataclass(slots=True)
+class Resumption:
+    """What a resume kept, what it dropped and which settings changed: the `resume` event, and what is printed.
+
+    Attributes:
+        update: the last optimizer update that is in the checkpoint.
+        kept, dropped: parts of the state, in words.
+        changed: dotted key -> (old, new).
+        keeps_moments: the optimizer's tensors are loaded.
+    """
+
+    update: int
+    kept: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    keeps_moments: bool = True
+
+    def lines(self) -> list[str]:
+        """For people."""
+        said = [f"Resuming after update {self.update}. Kept: {', '.join(self.kept)}."]
+        if self.dropped:
+            said.append(f"Dropped: {', '.join(self.dropped)}.")
+        said += [f"Changed: {key} {old} -> {new}" for key, (old, new) in self.changed.items()]
+        return said
+
+
+def compare(run_folder: Path, update: int, old: Mapping[str, Any], new: Mapping[str, Any]) -> Resumption:
+    """Decide what a resume keeps, from the settings in the checkpoint and those asked for.
+
+    Args:
+        run_folder: for the sentences.
+        update: of the checkpoint.
+        old, new: every setting by dotted key, JSON-ready.
+
+    Raises:
+        UserError: the weights cannot go on with the new settings.
+    """
+    changed = {key: (old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
+    for key, (before, after) in changed.items():
+        if key.startswith(PART_OF_THE_MODEL) and key not in MAY_CHANGE:
+            what = "model" if key.startswith("model.") else "text and token ids"
+            raise UserError(
+                f"{run_folder} was trained with {key}={before} and cannot go on with {key}={after}: its weights belong "
+                f"to that {what}. Leave {key} as it is, or train a new run: unstuck train RECIPE {key}={after}"
+            )
+    result = Resumption(update, changed=changed)
+    kept, dropped = result.kept, result.dropped
+    kept.append("weights")
+
+    if "optimizer.kind" in changed or any(_regroups(key) for key in changed):
+        result.keeps_moments = False
+        dropped.append("optimizer moments (parameters changed their optimizer or group)")
+    else:
+        kept.append("optimizer moments")
+
+    if any(key.startswith("schedule.") or key in ("training.updates", "training.epochs") for key in changed):
+        dropped.append("the old schedule (planned anew from its settings; it goes on at this update)")
+    else:
+        kept.append("schedule")
+
+    if "seed" in changed:
+        dropped.append("data order (drawn anew with the new seed)")
+    elif "training.batch_size" in changed:
+        kept.append("data position, to the nearest whole micro-batch of the new size")
+    else:
+        kept.append("data position")
+
+    kept.append("random states")
+    stopping = {"evaluation.patience", "evaluation.min_improvement"} & set(changed)
+    if "evaluation.max_tokens" in changed:
+        dropped.append("the best validation loss (measured on other tokens from now on)")
+    elif stopping:
+        kept.append("the best validation loss")
+        dropped.append("the count of evaluations without improvement")
+    else:
+        kept.append("early stopping")
+    if set(changed) & NOT_BIT_FOR_BIT:
+        dropped.append("equality to the last bit (another device, precision or number of threads)")
+    return result
+
+
+def _regroups(key: str) -> bool:
+    """Whether a change of this key may move parameters between groups or optimizers."""
+    if not key.startswith("optimizer.groups"):
+        return False
+    return not key.endswith((".lr_factor", ".weight_decay"))
