@@ -52,6 +52,7 @@ class Document:
         lines: path of keys and indices -> line of the value, counted from 1.
         key_lines: the same for the line of the key (or list item).
         tails: path of a scalar -> what stands behind it on its line (a comment).
+        spans: path -> (start, end) of the value in the text.
     """
 
     file: str
@@ -59,10 +60,14 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
     key_lines: dict[Path, int] = field(default_factory=dict)
     tails: dict[Path, str] = field(default_factory=dict)
+    spans: dict[Path, tuple[int, int]] = field(default_factory=dict)
 
 
-def parse(text: str, file: str) -> Document:
+def parse(text: str, file: str, *, tolerant: bool = False) -> Document:
     """Parse one YAML document.
+
+    Args:
+        tolerant: a foreign file: values with a tag (`!!python/tuple`) are read as the plain value behind it.
 
     Raises:
         UserError: a tab, a syntax error, a duplicate key, a tag or an endless alias, with file and line.
@@ -81,7 +86,7 @@ def parse(text: str, file: str) -> Document:
             f"{file} is not a text that YAML allows (control characters); save it as plain UTF-8."
         ) from None
     if root is not None:
-        _Walk(document, text.splitlines()).node(root, (), ())
+        _Walk(document, text.splitlines(), tolerant).node(root, (), ())
     return document
 
 
@@ -98,8 +103,9 @@ def parse_value(text: str, what: str) -> Any:
 
 
 class _Walk:
-    def __init__(self, document: Document, text_lines: list[str]) -> None:
+    def __init__(self, document: Document, text_lines: list[str], tolerant: bool) -> None:
         self.document = document
+        self.tolerant = tolerant
         self.text_lines = text_lines
         self.nodes = 0
 
@@ -110,6 +116,7 @@ class _Walk:
             raise UserError(f"{self.document.file}:{line}: this alias repeats without end; write the values out.")
         above = (*above, id(node))
         self.document.lines[path] = line
+        self.document.spans[path] = (node.start_mark.index, node.end_mark.index)
         value: Any
         if isinstance(node, yaml.MappingNode):
             value = {}
@@ -159,6 +166,8 @@ class _Walk:
                 return _float(text)
         except ValueError:
             pass
+        if self.tolerant:
+            return text
         line = node.start_mark.line + 1
         raise UserError(f"{self.document.file}:{line}: '{tag} {text}' is not understood; write a plain value.")
 

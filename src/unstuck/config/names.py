@@ -1,0 +1,379 @@
+"""One table of setting names across frameworks: canonical name, unit, and what each dialect calls it.
+
+A reader translates what it finds into canonical names with `canonical_settings`; a prescription is translated back
+with `in_dialect`, so that the user reads `--max_grad_norm`, `grad_clip` or `training.clip_norm`, whichever is theirs.
+
+The dialects: `unstuck` (our dotted keys), `huggingface` (TrainingArguments of transformers 4 and 5), `nanogpt` (its
+config files), `environment` (the plain names in capitals) and `plain` (everything else: argparse, JSON, Lightning,
+Keras, axolotl, hand-written loops). Values are translated in `config/values.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A canonical setting.
+
+    Attributes:
+        canonical: the name rules and remedies use.
+        unit: what the value counts.
+        spellings: dialect -> the names that dialect uses, the one to print first.
+    """
+
+    canonical: str
+    unit: str
+    spellings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _name(
+    canonical: str, unit: str, unstuck: str = "", huggingface: str = "", nanogpt: str = "", plain: str = ""
+) -> Name:
+    columns = {"unstuck": unstuck, "huggingface": huggingface, "nanogpt": nanogpt, "plain": plain}
+    return Name(canonical, unit, {dialect: tuple(words.split()) for dialect, words in columns.items() if words})
+
+
+# Columns: canonical, unit, unstuck, huggingface, nanogpt, plain. A spelling with a dot matches the end of a dotted key.
+NAMES: tuple[Name, ...] = (
+    _name(
+        "learning_rate",
+        "peak learning rate of the (AdamW) base, before group factors",
+        "optimizer.learning_rate",
+        "learning_rate",
+        "learning_rate",
+        "lr learning_rate base_lr max_lr peak_lr init_lr initial_lr initial_learning_rate base_learning_rate "
+        "peak_learning_rate max_learning_rate optimizer.lr optimizer.learning_rate",
+    ),
+    _name(
+        "muon_learning_rate",
+        "peak learning rate of Muon",
+        "optimizer.muon_learning_rate",
+        "",
+        "",
+        "muon_lr muon_learning_rate matrix_lr",
+    ),
+    _name(
+        "min_learning_rate",
+        "learning rate at the end of the schedule, absolute",
+        "",
+        "lr_scheduler_kwargs.min_lr",
+        "min_lr",
+        "min_lr lr_min min_learning_rate eta_min end_lr lr_end final_lr end_learning_rate",
+    ),
+    _name(
+        "lr_floor",
+        "learning rate at the end of the schedule, as a share of the peak",
+        "schedule.floor",
+        "lr_scheduler_kwargs.min_lr_rate",
+        "",
+        "min_lr_ratio min_lr_rate min_lr_frac min_lr_factor lr_floor final_lr_ratio final_lr_frac "
+        "end_lr_ratio lr_min_ratio eta_min_ratio min_lr_multiplier",
+    ),
+    _name(
+        "schedule",
+        "constant | linear | cosine | wsd | polynomial | inverse_sqrt | plateau | restarts",
+        "schedule.kind",
+        "lr_scheduler_type",
+        "decay_lr",
+        "schedule lr_schedule scheduler lr_scheduler lr_scheduler_type scheduler_type lr_decay_style "
+        "scheduler.type scheduler.name schedule.type schedule.name lr_policy decay_lr",
+    ),
+    _name(
+        "schedule_cycles",
+        "number of planned cosine cycles",
+        "schedule.cycles",
+        "lr_scheduler_kwargs.num_cycles",
+        "",
+        "cycles num_cycles n_cycles lr_cycles",
+    ),
+    _name(
+        "warmup_updates",
+        "optimizer updates (as the user believes: unconverted)",
+        "schedule.warmup_updates",
+        "warmup_steps",
+        "warmup_iters",
+        "warmup_steps warmup num_warmup_steps warmup_updates warmup_iters n_warmup_steps lr_warmup_steps "
+        "warmup_iterations lr_warmup_iters",
+    ),
+    _name(
+        "warmup_share",
+        "share of the horizon",
+        "schedule.warmup_share",
+        "warmup_ratio",
+        "",
+        "warmup_ratio warmup_share warmup_proportion warmup_frac warmup_fraction warmup_pct pct_start "
+        "lr_warmup_ratio lr_warmup_fraction",
+    ),
+    _name(
+        "horizon_updates",
+        "length of the schedule in optimizer updates (as the user believes)",
+        "schedule.horizon_updates",
+        "",
+        "lr_decay_iters",
+        "lr_decay_steps decay_steps lr_decay_iters t_max horizon horizon_updates schedule_steps "
+        "scheduler_steps lr_decay_iterations scheduler.t_max scheduler.total_steps schedule_horizon",
+    ),
+    _name(
+        "updates",
+        "planned optimizer updates",
+        "training.updates",
+        "max_steps",
+        "max_iters",
+        "steps max_steps total_steps num_steps n_steps train_steps training_steps num_train_steps "
+        "num_training_steps total_train_steps max_train_steps max_iters num_iters n_iters iterations "
+        "num_iterations train_iters total_iters max_iterations updates max_updates num_updates total_updates "
+        "max_update",
+    ),
+    _name(
+        "epochs",
+        "planned epochs",
+        "training.epochs",
+        "num_train_epochs",
+        "",
+        "epochs n_epochs num_epochs max_epochs num_train_epochs nb_epochs nepochs total_epochs train_epochs",
+    ),
+    _name(
+        "batch_size",
+        "samples per device and micro-batch",
+        "training.batch_size",
+        "per_device_train_batch_size",
+        "batch_size",
+        "batch_size train_batch_size micro_batch_size per_device_train_batch_size per_device_batch_size "
+        "device_batch_size mini_batch_size bs bsz batch train_micro_batch_size_per_gpu",
+    ),
+    _name(
+        "accumulation",
+        "micro-batches per optimizer update",
+        "training.accumulation",
+        "gradient_accumulation_steps",
+        "gradient_accumulation_steps",
+        "grad_accum accumulation_steps gradient_accumulation_steps grad_accum_steps gradient_accumulation "
+        "accumulate_grad_batches accum_steps grad_accumulation_steps accumulation accum accumulate "
+        "accumulate_gradients accum_iter grad_acc_steps",
+    ),
+    _name(
+        "world_size",
+        "number of devices",
+        "",
+        "world_size",
+        "",
+        "world_size num_gpus n_gpus n_gpu ngpus gpus num_devices devices num_processes ddp_world_size dp_size "
+        "nproc_per_node",
+    ),
+    _name(
+        "context",
+        "tokens per sample",
+        "data.context",
+        "max_seq_length",
+        "block_size",
+        "block_size context context_length seq_len seq_length sequence_len sequence_length max_seq_len "
+        "max_seq_length max_length ctx_len n_ctx window context_window",
+    ),
+    _name(
+        "clip_norm",
+        "gradient norm limit; 0 or None: no clipping",
+        "training.clip_norm",
+        "max_grad_norm",
+        "grad_clip",
+        "grad_clip clip_norm max_grad_norm clip gradient_clip_val gradient_clip clip_grad clip_grad_norm "
+        "grad_clip_norm gradient_clipping max_norm clip_value grad_norm_clip clipnorm global_clipnorm",
+    ),
+    _name(
+        "weight_decay",
+        "decoupled weight decay",
+        "optimizer.weight_decay",
+        "weight_decay",
+        "weight_decay",
+        "weight_decay wd optimizer.weight_decay l2",
+    ),
+    _name(
+        "optimizer",
+        "adamw | adam | sgd | muon | lamb | lion | adafactor | ..., lower case",
+        "optimizer.kind",
+        "optim",
+        "",
+        "optimizer optim optimizer_name optimizer_type opt optimizer.name optimizer.type",
+    ),
+    _name(
+        "beta1",
+        "AdamW beta1",
+        "optimizer.beta1",
+        "adam_beta1",
+        "beta1",
+        "beta1 adam_beta1 beta_1",
+    ),
+    _name(
+        "beta2",
+        "AdamW beta2",
+        "optimizer.beta2",
+        "adam_beta2",
+        "beta2",
+        "beta2 adam_beta2 beta_2",
+    ),
+    _name(
+        "group_lr_factors",
+        "dict of group name -> factor of the base learning rate",
+        "",
+        "",
+        "",
+        "lr_mult lr_mults lr_multipliers lr_multiplier lr_factors lr_factor lr_scales lr_scale "
+        "group_lr_factors group_lr_scales group_lr_multipliers param_group_lr_factors",
+    ),
+    _name(
+        "label_smoothing",
+        "0..1",
+        "",
+        "label_smoothing_factor",
+        "",
+        "label_smoothing label_smoothing_factor smoothing",
+    ),
+    _name(
+        "dropout",
+        "0..1",
+        "model.dropout",
+        "",
+        "dropout",
+        "dropout dropout_rate drop_rate p_dropout hidden_dropout resid_pdrop hidden_dropout_prob",
+    ),
+    _name(
+        "precision",
+        "float32 | bfloat16 | float16",
+        "training.precision",
+        "",
+        "dtype",
+        "dtype precision mixed_precision torch_dtype amp_dtype",
+    ),
+    _name(
+        "seed",
+        "int",
+        "seed",
+        "seed",
+        "seed",
+        "seed random_seed",
+    ),
+    _name(
+        "vocabulary",
+        "number of token ids V",
+        "",
+        "model.vocab_size vocab_size",
+        "vocab_size",
+        "vocab_size vocabulary n_vocab vocabulary_size padded_vocab_size",
+    ),
+    _name(
+        "parameters",
+        "trainable parameters",
+        "",
+        "model.trainable model.parameters",
+        "",
+        "trainable_parameters trainable_params n_trainable trainable parameters n_params num_parameters "
+        "num_params n_parameters total_params",
+    ),
+    _name(
+        "layers",
+        "number of blocks",
+        "model.layers",
+        "num_hidden_layers",
+        "n_layer",
+        "n_layer layers n_layers num_layers num_hidden_layers depth",
+    ),
+    _name(
+        "heads",
+        "attention heads",
+        "model.heads",
+        "num_attention_heads",
+        "n_head",
+        "n_head heads n_heads num_heads num_attention_heads",
+    ),
+    _name(
+        "width",
+        "residual width",
+        "model.width",
+        "hidden_size",
+        "n_embd",
+        "n_embd width d_model hidden_size embed_dim dim model_dim hidden_dim",
+    ),
+    _name(
+        "start",
+        "fresh | pretrained | checkpoint",
+        "start_from",
+        "init_from resume_from_checkpoint model_name_or_path",
+        "init_from",
+        "init_from start resume_from resume_from_checkpoint resume load_checkpoint model_name_or_path "
+        "pretrained_model_name_or_path base_model pretrained from_pretrained",
+    ),
+    _name(
+        "start_loss",
+        "validation loss of the checkpoint the run starts from, nats per token",
+        "",
+        "start_loss",
+        "",
+        "start_loss init_loss pretrained_loss checkpoint_loss",
+    ),
+    _name(
+        "lora_rank",
+        "rank of LoRA adapters; unset: not LoRA",
+        "",
+        "lora.r peft_config.r lora_r",
+        "",
+        "lora_r lora_rank lora.r lora.rank peft.r lora_config.r peft_config.r",
+    ),
+    _name(
+        "task",
+        "causal-lm | masked-lm | classification | regression | seq2seq",
+        "",
+        "model.type task_type lora.task_type",
+        "",
+        "task task_type objective",
+    ),
+    _name(
+        "train_samples",
+        "training samples in one epoch",
+        "",
+        "train_samples",
+        "",
+        "train_samples n_train num_train_samples train_size num_train_examples train_examples",
+    ),
+    _name(
+        "train_tokens",
+        "training tokens in one epoch",
+        "",
+        "train_tokens",
+        "",
+        "train_tokens n_train_tokens num_train_tokens",
+    ),
+    _name(
+        "validation_samples",
+        "samples per evaluation",
+        "",
+        "eval_samples",
+        "",
+        "validation_samples eval_samples val_samples n_val n_eval val_size num_val_samples",
+    ),
+    _name(
+        "validation_tokens",
+        "tokens per evaluation",
+        "",
+        "",
+        "",
+        "validation_tokens eval_tokens val_tokens",
+    ),
+    _name(
+        "evaluation_every",
+        "optimizer updates between evaluations",
+        "evaluation.every_updates",
+        "eval_steps",
+        "eval_interval",
+        "eval_every eval_interval eval_steps val_every evaluation_every eval_freq val_interval "
+        "val_check_interval eval_every_steps evaluate_every val_loss_every eval_iters_interval",
+    ),
+    _name(
+        "patience",
+        "plateau scheduler's patience, in evaluations",
+        "schedule.patience",
+        "lr_scheduler_kwargs.patience",
+        "",
+        "lr_patience scheduler_patience plateau_patience scheduler.patience",
+    ),
+)
