@@ -1,0 +1,1 @@
+"""How results are shown: terminal, and one self-contained HTML file."""
