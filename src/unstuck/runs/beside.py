@@ -10,19 +10,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from unstuck.config.dialects import canonical_settings, guess_dialect
+from unstuck.config.files import read_settings_file
 from unstuck.errors import UserError
 from unstuck.runs.run import Run, Setting
 
 # `run_7.log` -> `run_7.config.json`, `run_7.hparams.yaml`, `run_7.json` ...
 OWN_SUFFIXES = (
-    ".config.json", ".config.yaml", ".config.yml", ".config.py", ".config.toml", ".hparams.yaml", ".hparams.yml",
-    ".args.json", ".args.yaml", ".training_args.json", ".yaml", ".yml", ".toml", ".json", ".py", ".env",
+    ".config.json", ".config.yaml", ".config.yml", ".config.py", ".hparams.yaml", ".hparams.yml",
+    ".args.json", ".args.yaml", ".training_args.json", ".yaml", ".yml", ".json", ".py", ".env",
 )  # fmt: skip
 # Taken for every log of the folder when the folder holds one log only.
 SHARED_NAMES = (
     "config.yaml", "config.yml", "hparams.yaml", "hparams.yml", "args.json", "args.yaml", "training_args.json",
     "training_args.yaml", "train_config.json", "train_config.yaml", "hyperparameters.json", "params.json",
-    "config.json", "config.toml", "config.py", ".env", "adapter_config.json",
+    "config.json", "config.py", ".env", "adapter_config.json",
 )  # fmt: skip
 LOG_SUFFIXES = (".log", ".txt", ".out", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".err")
 NEVER = ("trainer_state.json", "summary.json", "labels.json", "tokenizer.json", "tokenizer_config.json")
@@ -50,7 +52,7 @@ def read_beside(log: Path, config: Path | None = None) -> Beside:
         UserError: the configuration that the user named cannot be read. One that was only found is left out instead.
     """
     if config is not None:
-        return Beside(read_settings_file(config), (config.name,))
+        return Beside(read_settings_file(config)[1], (config.name,))
     own, shared = _own_files(log), _shared_files(log)
     raw: dict[str, Setting] = {}
     used: list[str] = []
@@ -62,8 +64,8 @@ def read_beside(log: Path, config: Path | None = None) -> Beside:
         shared = []
     for path in own or shared:
         try:
-            found = read_settings_file(path)
-        except UserError as error:
+            found = read_settings_file(path)[1]
+        except (UserError, OSError) as error:
             notes.append(f"The configuration beside the log was left out: {error}")
             continue
         used.append(path.name)
@@ -112,7 +114,7 @@ def settle(run: Run, logged: Mapping[str, Setting], beside: Beside, dialect: str
     """
     raw = {**beside.raw, **logged}
     run.raw_settings = raw
-    run.dialect = dialect or dialect_of(raw)
+    run.dialect = dialect or guess_dialect(raw)
     run.settings = canonical_settings(raw, run.dialect)
     run.notes.extend(beside.notes)
     if beside.files and beside.raw:
@@ -126,40 +128,3 @@ def settle(run: Run, logged: Mapping[str, Setting], beside: Beside, dialect: str
                     f"{mine[name].key} is {mine[name].value} in the log ({mine[name].source}) and "
                     f"{theirs[name].value} in {theirs[name].source}; the log's value is used."
                 )
-
-
-# Keys that only one dialect uses (transformers' TrainingArguments; nanoGPT's train.py).
-_TELLTALES = {
-    "huggingface": {"per_device_train_batch_size", "lr_scheduler_type", "max_grad_norm", "num_train_epochs",
-                    "gradient_accumulation_steps", "warmup_ratio", "label_smoothing_factor", "adam_beta2"},
-    "nanogpt": {"lr_decay_iters", "warmup_iters", "max_iters", "n_embd", "decay_lr", "eval_iters", "block_size"},
-    "unstuck": {"training.updates", "optimizer.learning_rate", "schedule.kind", "data.context"},
-}  # fmt: skip
-
-
-def dialect_of(raw: Mapping[str, Setting]) -> str:
-    """The dialect with the most telltale keys; upper-case keys are environment variables; else `plain`."""
-    counts = {name: len(keys & raw.keys()) for name, keys in _TELLTALES.items()}
-    best = max(counts, key=lambda name: counts[name])
-    if counts[best] >= 2:
-        return best
-    keys = [key for key in raw if any(c.isalpha() for c in key)]
-    if keys and sum(key.isupper() for key in keys) > len(keys) / 2:
-        return "environment"
-    return "plain"
-
-
-def read_settings_file(path: Path) -> dict[str, Setting]:  # TEMPORARY until unstuck.config.files is committed
-    try:
-        from unstuck.config import files
-    except ImportError:
-        return {}
-    return files.read_settings_file(path)
-
-
-def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Setting]:  # TEMPORARY, as above
-    from unstuck.config import dialects
-
-    if hasattr(dialects, "canonical_settings"):
-        return dialects.canonical_settings(raw, dialect)
-    return {}
