@@ -36,10 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     config = Config.model_validate(spec["config"])
     recipe = Recipe(config, dict.fromkeys(flatten(config.model_dump()), "trial of prove"))
     try:
-        train(recipe, folder=folder / "run")
+        trained = train(recipe, folder=folder / "run", report=False)
     except UserError as error:
         (folder / "mistake.txt").write_text(str(error), encoding="utf-8")
         return 2
+    if trained.summary["stopped_by"] == "user":  # a signal to this process says nothing about the setting
+        return STATUS_ORPHANED
     result = outcome(folder / "run" / "metrics.jsonl")
     result["seconds"] = round(time.perf_counter() - started, 2)
     result["seconds_besides_steps"] = max(0.0, result["seconds"] - result.pop("seconds_in_steps"))
@@ -83,7 +85,8 @@ def outcome(metrics: Path) -> dict[str, Any]:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not sys.stdin: its lock would be held when this process ends by itself
+        pass
     os._exit(STATUS_ORPHANED)
 
 
