@@ -17,14 +17,14 @@ from unstuck.runs.run import Run, Setting
 
 # `run_7.log` -> `run_7.config.json`, `run_7.hparams.yaml`, `run_7.json` ...
 OWN_SUFFIXES = (
-    ".config.json", ".config.yaml", ".config.yml", ".config.py", ".hparams.yaml", ".hparams.yml",
+    ".config.json", ".config.yaml", ".config.yml", ".config.py", ".config.toml", ".hparams.yaml", ".hparams.yml",
     ".args.json", ".args.yaml", ".training_args.json", ".yaml", ".yml", ".json", ".py", ".env",
 )  # fmt: skip
 # Taken for every log of the folder when the folder holds one log only.
 SHARED_NAMES = (
     "config.yaml", "config.yml", "hparams.yaml", "hparams.yml", "args.json", "args.yaml", "training_args.json",
     "training_args.yaml", "train_config.json", "train_config.yaml", "hyperparameters.json", "params.json",
-    "config.json", "config.py", ".env", "adapter_config.json",
+    "config.json", "config.toml", "config.py", ".env", "adapter_config.json",
 )  # fmt: skip
 LOG_SUFFIXES = (".log", ".txt", ".out", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".err")
 NEVER = ("trainer_state.json", "summary.json", "labels.json", "tokenizer.json", "tokenizer_config.json")

@@ -1,0 +1,64 @@
+"""Say what is wrong with a run, with evidence, from its log, run folder or a folder of logs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = """
+unstuck diagnose train.log
+unstuck diagnose out/trainer_state.json --config args.json
+unstuck diagnose runs/gpt-char-1 --html report.html
+"""
+
+# Exit status of a verdict; of several runs the worst counts: sick before undetermined before healthy.
+STATUS = {"healthy": 0, "sick": 1, "undetermined": 3}
+WORST_FIRST = ("sick", "undetermined", "healthy")
+
+
+def command(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="log files, run folders or folders of logs")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="F", help="the run's configuration, when it is not beside the log"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="F", help="also write a report that opens offline")
+    ] = None,
+) -> int:
+    """Say what is wrong with each run of PATH..., why, how sure that is, and what to change.
+
+    Exit status: 0 healthy, 1 sick, 2 unreadable or wrong usage, 3 undetermined (too little was logged to tell). Of
+    several runs the worst counts: sick before undetermined before healthy.
+    """
+    from unstuck.diagnose.engine import diagnose
+    from unstuck.runs.readers import read_runs
+
+    diagnoses = [diagnose(run) for path in paths for run in read_runs(path, config=config)]
+    if html is not None:
+        from unstuck.report.html import write_report
+
+        write_report(html, diagnoses, title=f"unstuck: {', '.join(str(path) for path in paths)}")
+    if as_json:
+        import json
+
+        from unstuck.diagnose.document import document
+
+        print(json.dumps(document(diagnoses), indent=1, allow_nan=False))
+    else:
+        from rich.console import Console
+
+        from unstuck.report.terminal import print_diagnosis
+
+        console = Console()
+        for place, diagnosis in enumerate(diagnoses):
+            if place:
+                console.print()
+            print_diagnosis(diagnosis, console)
+        if html is not None:
+            console.print(f"\nReport: {html}", highlight=False, markup=False)
+    verdicts = {diagnosis.verdict for diagnosis in diagnoses}
+    return STATUS[next(verdict for verdict in WORST_FIRST if verdict in verdicts)]
