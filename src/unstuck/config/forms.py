@@ -1,0 +1,245 @@
+"""The forms of settings files: JSON, YAML, TOML, Python assignments and KEY=value lines, each value with its place.
+
+Nothing is executed: a nanoGPT `config.py` is parsed, and only names set to literals (or arithmetic of literals, such as
+`5 * 8`) are read.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unstuck.config import yaml_nodes
+from unstuck.errors import UserError
+
+SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".py", ".env")
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A value with its line (counted from 1) and its place in the text, text[start:end]."""
+
+    value: Any
+    line: int
+    start: int
+    end: int
+
+
+def form_of(path: Path) -> str:
+    """The form of a settings file, by its name: `.json`, `.yaml`, `.toml`, `.py`, `.env` or another suffix."""
+    name, suffix = path.name.lower(), path.suffix.lower()
+    if suffix == ".yml":
+        return ".yaml"
+    return ".env" if name == ".env" or name.startswith(".env.") else suffix
+
+
+def reader(path: Path) -> Callable[[str, str], dict[str, Located]]:
+    """The function (text, file name) -> values by dotted key for this file; it raises UserError on a syntax error.
+
+    Raises:
+        UserError: not a form that is read here.
+    """
+    readers = {".json": _json, ".yaml": _yaml, ".toml": _toml, ".py": _python, ".env": _env}
+    form = form_of(path)
+    if form not in readers:
+        raise UserError(f"{path} is not a configuration file that unstuck reads; name a {', '.join(SUFFIXES)} file.")
+    return readers[form]
+
+
+def _json(text: str, file: str) -> dict[str, Located]:
+    found: dict[str, Located] = {}
+    decoder = json.JSONDecoder()
+    blank = re.compile(r"[ \t\r\n]*")
+
+    def skip(at: int) -> int:
+        match = blank.match(text, at)
+        return match.end() if match else at
+
+    def mapping(at: int, prefix: str) -> int:
+        at = skip(at + 1)
+        while text[at : at + 1] != "}":
+            if text[at : at + 1] != '"':
+                raise json.JSONDecodeError("a key in double quotes is expected", text, at)
+            key, at = decoder.raw_decode(text, at)
+            at = skip(at)
+            if text[at : at + 1] != ":":
+                raise json.JSONDecodeError("':' is expected", text, at)
+            at = skip(at + 1)
+            if text[at : at + 1] == "{" and text[skip(at + 1) : skip(at + 1) + 1] != "}":
+                at = mapping(at, f"{prefix}{key}.")
+            else:
+                value, end = decoder.raw_decode(text, at)
+                found[prefix + key] = Located(value, text.count("\n", 0, at) + 1, at, end)
+                at = end
+            at = skip(at)
+            if text[at : at + 1] == ",":
+                at = skip(at + 1)
+            elif text[at : at + 1] != "}":
+                raise json.JSONDecodeError("',' or '}' is expected", text, at)
+        return at + 1
+
+    try:
+        start = skip(1 if text.startswith("\ufeff") else 0)
+        if text[start : start + 1] != "{":
+            raise json.JSONDecodeError("an object '{...}' is expected", text, start)
+        mapping(start, "")
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}:{error.lineno}: this is not valid JSON ({error.msg}); mend the file.") from None
+    except RecursionError:
+        raise UserError(f"{file} is nested too deeply for a configuration; mend the file.") from None
+    return found
+
+
+def _yaml(text: str, file: str) -> dict[str, Located]:
+    document = yaml_nodes.parse(text, file, tolerant=True)
+    if not isinstance(document.value, dict):
+        raise UserError(f"{file} holds no 'key: value' lines; name the file with the settings.")
+    found: dict[str, Located] = {}
+
+    def walk(value: Any, path: yaml_nodes.Path, dotted: str) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(inner, (*path, key), f"{dotted}.{key}" if dotted else key)
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            for index, item in enumerate(value):  # our parameter groups, by name
+                walk(item, (*path, index), f"{dotted}.{item.get('name', index)}")
+        else:
+            found[dotted] = Located(value, document.key_lines[path], *document.spans[path])
+
+    walk(document.value, (), "")
+    return found
+
+
+def _toml(text: str, file: str) -> dict[str, Located]:
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{file}: this is not valid TOML ({error}); mend the file.") from None
+    values: dict[str, Any] = {}
+
+    def walk(value: Any, dotted: str) -> None:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                walk(inner, f"{dotted}.{key}" if dotted else key)
+        else:
+            values[dotted] = value
+
+    walk(tree, "")
+    places: dict[str, tuple[int, int, int]] = {}
+    table, at = "", 0
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        if header := re.match(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?$", line):
+            table = header[1].strip().replace('"', "") + "."
+        elif entry := re.match(r"""\s*([\w."-]+)\s*=\s*("[^"]*"|'[^']*'|[^#\n]*?)\s*(?:#.*)?$""", line):
+            places[table + entry[1].replace('"', "")] = (number, at + entry.start(2), at + entry.end(2))
+        at += len(line)
+    # A value written in a way that the patterns miss (several lines, inline tables) is read but cannot be edited.
+    return {key: Located(value, *places.get(key, (1, 0, 0))) for key, value in values.items()}
+
+
+def _python(text: str, file: str) -> dict[str, Located]:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise UserError(
+            f"{file}:{line}: this is not valid Python ({getattr(error, 'msg', error)}); mend the file."
+        ) from None
+    except RecursionError:
+        raise UserError(f"{file} is nested too deeply for a configuration; mend the file.") from None
+    starts = [0]
+    for line in text.encode().splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    data = text.encode()
+
+    def offset(line: int, column: int) -> int:  # ast counts columns in UTF-8 bytes
+        return len(data[: starts[line - 1] + column].decode())
+
+    found: dict[str, Located] = {}
+    known: dict[str, Any] = {}
+    for name, node in _assignments(tree):
+        try:
+            value = _literal(node, known)
+        except (ValueError, TypeError, ArithmeticError, RecursionError):
+            known.pop(name, None)  # set to something that only running the file would tell
+            found.pop(name, None)
+            continue
+        known[name] = value
+        start = offset(node.lineno, node.col_offset)
+        end = offset(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
+        found[name] = Located(value, node.lineno, start, end)
+    return found
+
+
+def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """`name = value` and `name: type = value` at the top level."""
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign):
+            for target in statement.targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, statement.value
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+            yield statement.target.id, statement.value
+
+
+MAX_POWER = 64  # 10**6 and 2**20 are settings; anything larger is not
+ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: lambda a, b: a * b,
+    ast.Div: lambda a, b: a / b,
+    ast.FloorDiv: lambda a, b: a // b,
+    ast.Mod: lambda a, b: a % b,
+    ast.Pow: lambda a, b: a**b if abs(b) <= MAX_POWER and abs(a) <= 1 << MAX_POWER else _too_large(),
+}
+
+
+def _too_large() -> Any:
+    raise ValueError("too large for a setting")
+
+
+def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
+    """The value of a literal, of arithmetic on numbers, or of a name set above; ValueError for anything else."""
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        left, right = _literal(node.left, known), _literal(node.right, known)
+        if not all(isinstance(v, (int, float)) for v in (left, right)):
+            raise ValueError("arithmetic on something else than numbers")
+        return ARITHMETIC[type(node.op)](left, right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+        inner = _literal(node.operand, known)
+        return -inner if isinstance(node.op, ast.USub) else inner
+    if isinstance(node, ast.Name):
+        if node.id not in known:
+            raise ValueError("a name that is not set above")
+        return known[node.id]
+    return ast.literal_eval(node)
+
+
+ENV_LINE = re.compile(
+    r"^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE
+)
+
+
+def _env(text: str, file: str) -> dict[str, Located]:
+    found: dict[str, Located] = {}
+    for match in ENV_LINE.finditer(text.replace("\r", " ")):
+        written, start = match[2], match.start(2)
+        if written[:1] in ("'", '"') and written.find(written[0], 1) > 0:
+            end = written.find(written[0], 1) + 1
+            value: Any = written[1 : end - 1]
+        else:
+            end = len(written) if "#" not in written else len(re.split(r"(?:^|\s+)#", written)[0])
+            value = written[:end]
+        with contextlib.suppress(UserError):  # text that is not YAML stays text
+            value = yaml_nodes.parse(value, file).value if value else None
+        found[match[1]] = Located(value, text.count("\n", 0, start) + 1, start, start + end)
+    if not found:
+        raise UserError(f"{file} holds no KEY=value lines; name the file with the settings.")
+    return found
