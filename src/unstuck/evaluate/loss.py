@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from unstuck.models.language_model import LanguageModel
 
 # Forward passes keep no activations, so a batch can be larger than in training; 4,096 tokens fill a CPU's matrix
 # units and keep the logits of a 50k vocabulary below 1 GB.
@@ -84,13 +86,13 @@ class Validation:
         self.tokens = sum(source.tokens for source in self._sources)
 
     def measure(
-        self, model: nn.Module, autocast: Callable[[], AbstractContextManager[object]] | None = None
+        self, model: LanguageModel, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> Evaluation:
         """Evaluate the model, without dropout and without gradients; it is put back into its mode afterwards.
 
         Args:
             model: has `loss_sum(tokens_BT, targets_BT) -> (sum of losses, count)`.
-            autocast: makes the context of the forward passes; None: full precision.
+            autocast: makes the context of the forward passes; default: full precision.
         """
         was_training = model.training
         model.eval()
@@ -99,23 +101,21 @@ class Validation:
             for source in self._sources:
                 total = torch.zeros((), dtype=torch.float64)
                 for tokens_BT, targets_BT in source.batches:
-                    if autocast is None:
-                        loss, _ = model.loss_sum(tokens_BT, targets_BT)  # type: ignore[operator]
-                    else:
-                        with autocast():
-                            loss, _ = model.loss_sum(tokens_BT, targets_BT)  # type: ignore[operator]
+                    with autocast():
+                        loss, _ = model.loss_sum(tokens_BT, targets_BT)
                     total = total.to(loss.device) + loss.double()
                 sums[source.name] = total
             measured = {name: float(total) for name, total in sums.items()}
         model.train(was_training)
         sizes = [source.target_bytes for source in self._sources]
         nats = sum(measured.values())
-        known = [size for size in sizes if size is not None]
+        known: list[int] = [size for size in sizes if size is not None]
+        total_bytes = sum(known)
         return Evaluation(
             loss=nats / max(1, self.tokens),
             by_source={source.name: measured[source.name] / source.tokens for source in self._sources},
             tokens=self.tokens,
-            bits_per_byte=nats / math.log(2) / sum(known) if len(known) == len(sizes) and sum(known) else None,
+            bits_per_byte=nats / math.log(2) / total_bytes if len(known) == len(sizes) and total_bytes else None,
         )
 
 
@@ -129,4 +129,4 @@ def _batches(ids: npt.NDArray[np.int64], context: int, device: torch.device) -> 
     inputs = torch.from_numpy(inputs_WT.reshape(windows, context)).to(device)
     wanted = torch.from_numpy(targets_WT.reshape(windows, context)).to(device)
     rows = max(1, TOKENS_PER_BATCH // context)
-    return list(zip(inputs.split(rows), wanted.split(rows), strict=True))
+    return list(zip(torch.split(inputs, rows), torch.split(wanted, rows), strict=True))

@@ -191,7 +191,7 @@ def prune(run_folder: Path, keep: int, best_update: int | None) -> None:
 def random_state() -> Tensors:
     """States of torch's generators; the loop draws from no other."""
     states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     return states
 

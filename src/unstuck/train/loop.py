@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from unstuck.config.schema import Config, ScheduleConfig
 from unstuck.data import DataOrder, TextData
 from unstuck.evaluate.loss import IGNORED, Evaluation, Validation
+from unstuck.models.language_model import LanguageModel
 from unstuck.train import schedules
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.machine import Machine
 from unstuck.train.metrics import MetricsWriter
 from unstuck.train.observer import Observer, StopSignals, StopWhen
-from unstuck.train.optimizers import Optimizers
+from unstuck.train.optimizers import Optimizers, clip_grad_norm
 from unstuck.train.plan import Plan
 from unstuck.train.saver import Saver
 from unstuck.train.state import LoopState
@@ -40,8 +41,9 @@ class Session:
     plan: Plan
     schedule: ScheduleConfig
     machine: Machine
-    model: nn.Module
+    model: LanguageModel
     loss_sum: LossSum
+    parameters: list[nn.Parameter]
     optimizers: Optimizers
     base_rates: dict[str, float]
     data: TextData
@@ -112,7 +114,7 @@ def one_update(session: Session) -> dict[str, Any]:
         part = summed / targets  # of all targets of the update: this is the token weighting
         part.backward()  # type: ignore[no-untyped-call]
         loss += part.detach()
-    norm = session.optimizers.clip_grad_norm(config.training.clip_norm)
+    norm = clip_grad_norm(session.parameters, config.training.clip_norm)
     loss_value, norm_value = torch.stack((loss, norm)).tolist()  # the update's one wait for the device
 
     if math.isfinite(loss_value) and math.isfinite(norm_value):

@@ -50,7 +50,7 @@ def choose(config: TrainingConfig, planned_updates: int, stored_threads: int | N
     Raises:
         UserError: what was asked for is not here, or would be slower.
     """
-    reasons = {}
+    reasons: dict[str, str] = {}
     device = _device(config.device, reasons)
     cores = usable_cores()
     threads = config.threads or stored_threads or cores

@@ -130,7 +130,7 @@ def _warmup(config: Config, plan: Plan) -> Derived:
 
 def step_law(parameters: int, tokens: int) -> float:
     """Published peak LR of AdamW pretraining: 1.79 N^-0.713 D^0.307 (arXiv 2503.04715), N without embeddings."""
-    return STEP_LAW_SCALE * max(1, parameters) ** STEP_LAW_N * tokens**STEP_LAW_D
+    return float(STEP_LAW_SCALE * max(1, parameters) ** STEP_LAW_N * tokens**STEP_LAW_D)
 
 
 def _published_scale(config: Config, parameters: int, tokens: int) -> Derived:

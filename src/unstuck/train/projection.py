@@ -53,7 +53,7 @@ def project(losses: Sequence[float], planned_updates: int) -> float | None:
     spread = float(((levels - np.average(levels, weights=weights**2)) ** 2 * weights**2).sum())
     if b <= 0 or error > 0.1 * spread:  # not falling, or the law leaves more than a tenth of the change unexplained
         return None
-    return max(0.0, a + b * planned_updates**-c)
+    return float(max(0.0, a + b * float(planned_updates) ** -c))
 
 
 def _fit(

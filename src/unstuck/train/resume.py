@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,24 @@ class Resumption:
         update: the last optimizer update that is in the checkpoint.
         kept, dropped: parts of the state, in words.
         changed: dotted key -> (old, new).
-        keeps_moments: the optimizer's tensors are loaded.
     """
 
     update: int
     kept: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    keeps_moments: bool = True
+
+    def note_moments(self, without: Collection[str], parameters: int) -> None:
+        """Say what became of the optimizer's moments.
+
+        Args:
+            without: names of the tensors for which the checkpoint has none of their present optimizer.
+            parameters: number of tensors trained.
+        """
+        if len(without) < parameters:
+            self.kept.insert(1, "optimizer moments" + (f" of {parameters - len(without)} tensors" if without else ""))
+        if without:
+            self.dropped.insert(0, f"optimizer moments of {len(without)} tensors (their optimizer is another one now)")
 
     def lines(self) -> list[str]:
         """For people."""
@@ -66,12 +76,6 @@ def compare(run_folder: Path, update: int, old: Mapping[str, Any], new: Mapping[
     kept, dropped = result.kept, result.dropped
     kept.append("weights")
 
-    if "optimizer.kind" in changed or any(_regroups(key) for key in changed):
-        result.keeps_moments = False
-        dropped.append("optimizer moments (parameters changed their optimizer or group)")
-    else:
-        kept.append("optimizer moments")
-
     if any(key.startswith("schedule.") or key in ("training.updates", "training.epochs") for key in changed):
         dropped.append("the old schedule (planned anew from its settings; it goes on at this update)")
     else:
@@ -96,10 +100,3 @@ def compare(run_folder: Path, update: int, old: Mapping[str, Any], new: Mapping[
     if set(changed) & NOT_BIT_FOR_BIT:
         dropped.append("equality to the last bit (another device, precision or number of threads)")
     return result
-
-
-def _regroups(key: str) -> bool:
-    """Whether a change of this key may move parameters between groups or optimizers."""
-    if not key.startswith("optimizer.groups"):
-        return False
-    return not key.endswith((".lr_factor", ".weight_decay"))

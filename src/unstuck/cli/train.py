@@ -1,0 +1,112 @@
+"""Train a recipe into a run folder: progress, live findings, exact resume."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unstuck.errors import UserError
+
+EXAMPLE = """
+unstuck train gpt-char
+unstuck train gpt-char learning_rate=1e-3 training.updates=500
+unstuck train --resume runs/gpt-char
+unstuck train --resume runs/gpt-char training.updates=600
+"""
+
+
+def command(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="a bundled recipe, a YAML file, and settings to change"),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="go on with this run folder, or from one of its checkpoints")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="take a new numbered folder where the name is taken")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(help="run folder; default: the recipe's name, numbered, in runs/")
+    ] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="print the whole recipe and stop")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the result")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print summary.json's document and nothing else")] = False,
+    stop_on: Annotated[str, typer.Option(metavar="RULE,...", help="stop when one of these rules finds something")] = "",
+) -> None:
+    """Train a recipe into a run folder, or go on with one.
+
+    A run that was stopped or killed at any moment goes on with --resume: the same losses, bit for bit. With settings
+    behind it, --resume says what it kept and what it dropped.
+    """
+    from unstuck.config.recipe import load_recipe
+
+    name, overrides = _split(words or [])
+    if name is None and resume is None:
+        raise UserError("Name a recipe or a run to go on with: unstuck train gpt-char, or unstuck train --resume RUN")
+    if resume is not None and (fresh or folder is not None):
+        raise UserError("--resume goes on in its own folder; leave out --fresh and --folder, or leave out --resume.")
+    recipe = load_recipe(name if name is not None else _config_of(resume), overrides)
+    if print_config:
+        sys.stdout.write(recipe.to_yaml())
+        return
+    rules = _rules(stop_on)
+
+    from unstuck.train.progress import Progress, duration
+    from unstuck.train.run import train
+
+    progress = None if quiet or as_json else Progress()
+    try:
+        result = train(recipe, folder=folder, resume=resume, fresh=fresh, observer=progress, stop_on=rules, report=True)
+    finally:
+        if progress is not None:
+            progress.close()
+    summary = result.summary
+    if as_json:
+        import json
+
+        print(json.dumps(summary, indent=1))
+    else:
+        best = summary["best"]
+        found = f"; best val {best['val_loss']:.4f} at update {best['update']}" if best else ""
+        print(f"{summary['updates']} updates in {duration(summary['seconds'])}{found}; run folder {result.folder}")
+        if summary["findings"]:
+            print(f"Findings: {', '.join(summary['findings'])}. Look closer: unstuck diagnose {result.folder}")
+    if summary["stopped_by"] == "user":
+        raise UserError(
+            f"Stopped after update {summary['updates']}; everything is saved. Go on with: "
+            f"unstuck train --resume {result.folder}"
+        )
+
+
+def _split(words: list[str]) -> tuple[str | None, list[str]]:
+    """Recipe (a first word without =) and overrides."""
+    if words and "=" not in words[0]:
+        return words[0], words[1:]
+    return None, words
+
+
+def _config_of(resume: Path | None) -> Path:
+    """The recipe of a run folder or of the run that a checkpoint lies in."""
+    if resume is None:
+        raise UserError("Name a recipe: unstuck train gpt-char")
+    if (resume / "state.json").is_file():
+        return resume.resolve().parent.parent
+    return resume
+
+
+def _rules(text: str) -> list[str]:
+    """Rule names, checked."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names:
+        import difflib
+
+        from unstuck.diagnose.engine import all_rules
+
+        for name in names:
+            if name not in all_rules():
+                near = difflib.get_close_matches(name, all_rules(), n=1)
+                meant = f"; did you mean {near[0]}?" if near else "."
+                raise UserError(f"There is no rule '{name}'{meant} See: unstuck rules")
+    return names

@@ -1,0 +1,152 @@
+"""What a person sees while a run trains: one live line in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TextIO
+
+from unstuck.train.projection import project
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+LIVE_SECONDS = 0.25  # between redraws: a redraw takes about a millisecond, so at most 0.4 % of the time
+PLAIN_SECONDS = 10.0  # between plain lines, besides one at each evaluation
+
+
+class Progress:
+    """An `Observer` that prints.
+
+    Args:
+        stream: where to; standard error, so that standard output stays free for documents.
+        live: redraw one line; None: when `stream` is a terminal.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, live: bool | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.is_live = self.stream.isatty() if live is None else live
+        self._live: Live | None = None
+        self._shown = 0.0
+        self._planned = 0
+        self._losses: list[float] = []
+        self._val: float | None = None
+        self._projected: float | None = None
+        self._row: Mapping[str, Any] = {}
+        self._started = 0.0
+        self._first_update = 0
+        self._paused = 0.0
+
+    def event(self, row: Mapping[str, Any]) -> None:
+        """Show one event; an update costs a few microseconds unless it is time to redraw."""
+        kind = row["event"]
+        if kind == "update":
+            self._losses.append(row["train/loss"])
+            self._row = row
+            now = time.monotonic()
+            if now - self._shown >= (LIVE_SECONDS if self.is_live else PLAIN_SECONDS):
+                self._show(now)
+            return
+        if kind in ("start", "resume"):
+            self._begin(row)
+        elif kind == "evaluation":
+            self._val = row["val/loss"]
+            self._projected = project(self._losses, self._planned)
+            if self._row:
+                self._show(time.monotonic(), keep=not self.is_live)
+            else:
+                self._print(f"before training: val {self._val:.4f}")
+        elif kind == "alert":
+            self._print(f"{row['severity']} at update {row['update']}: {row['title']} [{row['rule']}]")
+        elif kind == "note":
+            self._print(str(row["text"]))
+        elif kind == "end":
+            self.close()
+
+    def close(self) -> None:
+        """Leave the terminal as it was; the last line stays."""
+        if self._live is not None:
+            self._live.update(self._line(), refresh=True)
+            self._live.stop()
+            self._live = None
+
+    def _begin(self, row: Mapping[str, Any]) -> None:
+        self._planned = row["updates"]
+        self._started = time.monotonic()
+        self._first_update = row.get("update", 0)
+        self._losses.clear()
+        self._print(f"Run folder: {row['folder']}")
+        for line in row.get("lines", []):
+            self._print(line)
+        for line in table(row["derived"], row["reasons"]):
+            self._print("  " + line)
+        for note in row.get("notes", []):
+            self._print(f"  note: {note}")
+        if self.is_live:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live("", console=Console(file=self.stream), auto_refresh=False, vertical_overflow="crop")
+            self._live.start()
+
+    def _show(self, now: float, keep: bool = True) -> None:
+        self._shown = now
+        if self._live is None:
+            if keep:
+                self._print(self._line())
+            return
+        from rich.text import Text
+
+        self._live.update(Text(self._line(), no_wrap=True, overflow="ellipsis"), refresh=True)
+
+    def _line(self) -> str:
+        row = self._row
+        if not row:
+            return ""
+        parts = [f"update {row['update']:,}/{self._planned:,}", f"loss {self._smooth():.4f}"]
+        if self._val is not None:
+            parts.append(f"val {self._val:.4f}")
+        rates = {key[3:]: value for key, value in row.items() if key.startswith("lr/")}
+        parts.append("lr " + " ".join(f"{name} {rate:.2e}" for name, rate in rates.items()))
+        parts.append(f"norm {row['grad_norm/preclip']:.2f}")
+        parts.append(f"clipped {row['grad_norm/clipped_share']:.0%}")
+        done = row["update"] - self._first_update
+        seconds = max(1e-9, time.monotonic() - self._started)
+        parts.append(f"{row['throughput/tokens_per_second']:,.0f} tokens/s")
+        parts.append(f"{duration((self._planned - row['update']) * seconds / max(1, done))} left")
+        if self._projected is not None:
+            parts.append(f"projected {self._projected:.3f}")
+        return "  ".join(parts)
+
+    def _smooth(self) -> float:
+        recent = self._losses[-20:]
+        return sum(recent) / len(recent)
+
+    def _print(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+
+def table(values: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:
+    """Derived values in three columns: name, value, reason."""
+    shown = {name: f"{v:,}" if isinstance(v, int) and not isinstance(v, bool) else str(v) for name, v in values.items()}
+    name_width = max(map(len, shown), default=0)
+    value_width = max(map(len, shown.values()), default=0)
+    return [
+        f"{name.replace('_', ' '):<{name_width}}  {text:>{value_width}}  {reasons.get(name, '')}"
+        for name, text in shown.items()
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A span as people say it: 42 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
