@@ -108,8 +108,16 @@ class Case:
 
     @cached_property
     def train_at_evaluations(self) -> npt.NDArray[np.float64] | None:
-        """The training loss (trend) at the updates of `val`, shape (n,); None without both."""
-        if self.val is None or self.loss_trend is None:
+        """The training loss at the updates of `val`, shape (n,); None without both.
+
+        `train/loss_eval` where the log has it (measured like validation), else the trend of `train/loss`.
+        """
+        if self.val is None:
+            return None
+        measured = self._finite("train/loss_eval")
+        if measured is not None:
+            return np.interp(self.val.updates.astype(np.float64), measured.updates, measured.values)
+        if self.loss_trend is None:
             return None
         x = self.loss_trend.updates.astype(np.float64)
         return np.interp(self.val.updates.astype(np.float64), x, self.loss_trend.values)
