@@ -11,7 +11,7 @@ Facts (`Found.facts`) that the remedies read. All are optional: a missing one tu
 | lr-too-high | `stable_lr` (highest rate at which the loss was still stable), `applied_lr` (rate when the trouble began), `published_lr`, `group` |
 | lr-too-low | `published_lr`, `applied_lr` (peak applied), `group` |
 | lr-not-as-configured | `factor` (applied / expected), `cause` (`accumulation`, `world_size`, `micro_batches`, `per_epoch`, `group_factor`, `batch_scaling`, `resume`), `expected_lr`, `horizon_applied` (updates), `group`, `group_factor` |
-| lr-stale-after-resume | `expected_lr`, `applied_lr`, `update` |
+| lr-stale-after-resume | `asked_lr` (or `expected_lr`), `applied_lr`, `update` |
 | lr-group-starved | `group`, `starved_factor` (its rate / the base's) |
 | warmup-too-long | `warmup_updates` (applied), `warmup_share`, `horizon_updates` |
 | warmup-missing | `warmup_updates` (configured or seen) |

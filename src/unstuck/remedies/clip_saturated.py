@@ -1,0 +1,25 @@
+"""Raise the limit to the norm that 95 % of the updates stay below."""
+
+from __future__ import annotations
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.rule import Found, Remedy
+from unstuck.remedies._common import advice, fact, key, prescribe, two_digits
+
+MOST = 10.0  # one decade at a time: the steps of a plain SGD grow with it
+MEDIAN_TO_HIGH = 2.0  # norms spread about a factor of two around their median where the 95th percentile is not given
+
+
+def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
+    limit, typical = case.setting("clip_norm"), fact(found, "typical_norm")
+    high = fact(found, "high_norm") or (MEDIAN_TO_HIGH * typical if typical else None)
+    name = key(case, "clip_norm")
+    if not limit or not high or high <= limit:
+        return (
+            advice(f"Raise {name} to the norm that 95 % of the updates stay below, and log the norm before clipping."),
+        )
+    wanted = two_digits(min(high, MOST * limit))
+    bounded = " (tenfold at most)" if high > MOST * limit else ""
+    reason = f"95 % of the updates have a norm below {high:.2g}{bounded}; clipping is for the rare ones"
+    summary = f"Raise {name} from {limit:g} to {wanted:g}."
+    return (prescribe(case, {"clip_norm": wanted}, summary, "unsafe", reason),)

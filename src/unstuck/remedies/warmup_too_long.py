@@ -1,0 +1,20 @@
+"""Shorten the warm-up to what Adam needs, at most a tenth of the run."""
+
+from __future__ import annotations
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.rule import Found, Remedy
+from unstuck.remedies._common import advice, fact, key, prescribe, short_warmup, warmup_change
+
+
+def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
+    wanted = short_warmup(case)
+    if wanted is None:
+        return (advice("Shorten the warm-up to 2 / (1 - beta2) updates, at most a tenth of the run."),)
+    updates, why = wanted
+    now = fact(found, "warmup_updates") or case.setting("warmup_updates")
+    if now and now <= updates:
+        return (advice(f"Plan more updates: {now:g} of warm-up suit a run of {10 * now:,.0f}.", why),)
+    changes = warmup_change(case, updates)
+    name = key(case, next(iter(changes)))
+    return (prescribe(case, changes, f"Warm up over {updates} updates ({name}).", "safe", why),)
