@@ -19,16 +19,17 @@ from unstuck.runs.run import Floats, Ints
 
 MAX_POINTS = 2000  # about two for each pixel column of a chart on a wide screen
 MAX_BAD_MARKS = 200
-# A training loss of fewer points is readable as it is; a longer one gets a line of bucket medians over its noise.
+# Fewer points are readable as they are; a longer noisy series gets a line of bucket medians over its noise.
 TREND_FROM_POINTS = 120
 TREND_POINTS = 120
+NOISY_SHARE = 0.02  # of the height of the chart, about 5 pixels
 MAX_LANES = 6
 # Rates that differ more than this cannot be read on one linear axis.
 LOG_FROM_RATIO = 30.0
 
 # (id, heading, unit, prefixes of the series shown); evidence on a series marks the chart that shows it.
 CHARTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("loss", "Loss", "nats per token", ("val/loss", "train/loss", "train/objective")),
+    ("loss", "Loss", "nats per token", ("train/loss", "train/loss_eval", "train/objective", "val/loss")),
     ("lr", "Learning rate by group", "per update", ("lr/",)),
     ("norm", "Gradient norm", "L2 norm", ("grad_norm/preclip", "grad_norm/postclip", "grad_norm/layer")),
     ("clipped", "Clipped share of updates", "share", ("grad_norm/clipped_share",)),
@@ -60,24 +61,26 @@ def charts(diagnosis: Diagnosis, run_id: str) -> list[dict[str, Any]]:
     for kind, heading, unit, prefixes in CHARTS:
         names = [n for prefix in prefixes for n in run.series if n == prefix or _below(n, prefix)]
         shown = [run.series[n] for n in dict.fromkeys(names) if len(run.series[n])]
-        if not shown:
-            continue
-        units = {s.unit for s in shown if s.unit}
-        drawn.append(
-            {
-                "id": f"{run_id}-{kind}",
-                "group": run_id,
-                "heading": heading,
-                "unit": next(iter(units)) if len(units) == 1 else unit,
-                "main": kind in MAIN_CHARTS,
-                "log": kind == "lr" and _spread(shown) > LOG_FROM_RATIO,
-                "series": [trace for s in shown for trace in _traces(s)],
-                "bad": [b for s in shown if (b := _bad(s))],
-                "lanes": _lanes(diagnosis, prefixes, run_id),
-                "levels": _levels(run, kind),
-                "marks": _marks(run),
-            }
-        )
+        by_unit: dict[str, list[Series]] = {}
+        for series in shown:
+            by_unit.setdefault(unit if kind in MAIN_CHARTS else series.unit or unit, []).append(series)
+        for index, (its_unit, members) in enumerate(by_unit.items()):
+            units = {s.unit for s in members if s.unit}
+            drawn.append(
+                {
+                    "id": f"{run_id}-{kind}" + (f"-{index}" if index else ""),
+                    "group": run_id,
+                    "heading": heading,
+                    "unit": next(iter(units)) if len(units) == 1 else its_unit,
+                    "main": kind in MAIN_CHARTS,
+                    "log": kind == "lr" and _spread(members) > LOG_FROM_RATIO,
+                    "series": [trace for s in members for trace in _traces(s)],
+                    "bad": [b for s in members if (b := _bad(s))],
+                    "lanes": _lanes(diagnosis, prefixes, run_id),
+                    "levels": _levels(run, kind),
+                    "marks": _marks(run),
+                }
+            )
     return drawn
 
 
@@ -99,7 +102,7 @@ def _traces(series: Series) -> list[dict[str, Any]]:
     trace = {"name": series.name, "x": x.tolist(), "y": _rounded(y), "role": "line"}
     if len(y) <= 60:
         trace["role"] = "points"
-    if not series.name.startswith("train/") or len(finite) < TREND_FROM_POINTS:
+    if len(finite) < TREND_FROM_POINTS or not _noisy(finite.values):
         return [trace]
     trace["role"] = "raw"
     edges = np.linspace(0, len(finite), TREND_POINTS + 1).astype(np.int64)
@@ -107,6 +110,12 @@ def _traces(series: Series) -> list[dict[str, Any]]:
     centre = finite.updates[(edges[:-1] + edges[1:] - 1) // 2]
     smooth = {"name": f"{series.name}, running median", "x": centre.tolist(), "y": _rounded(np.array(middle))}
     return [trace, {**smooth, "role": "trend"}]
+
+
+def _noisy(values: Floats) -> bool:
+    """Whether neighbouring points differ so much that a line through them is a band."""
+    low, high = np.percentile(values, [5, 95])
+    return bool(np.median(np.abs(np.diff(values))) > NOISY_SHARE * (high - low))
 
 
 def _bad(series: Series) -> dict[str, Any] | None:

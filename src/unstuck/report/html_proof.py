@@ -109,9 +109,7 @@ def interval_plot(proof: Mapping[str, Any]) -> str:
     if math.isfinite(mean):
         parts.append(f'<rect class="mean" x="{x(mean) - 1.5:.1f}" width="3" y="{y - 9}" height="18"/>')
     for value in _ticks(least, most):
-        parts.append(
-            f'<text class="tick" x="{x(value):.1f}" y="{height - 8}">{_signed(value) if value else "0"}</text>'
-        )
+        parts.append(f'<text class="tick" x="{x(value):.1f}" y="{height - 8}">{_tick(value)}</text>')
     label = f"Paired differences: {_effect(proof)}"
     return (
         f'<svg class="pairs" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{esc(label)}">{"".join(parts)}</svg>'
@@ -125,6 +123,10 @@ def _ticks(least: float, most: float) -> list[float]:
     step *= next(f for f in (1, 2, 5, 10) if f * step >= raw)
     first = math.ceil(least / step)
     return [round(k * step, 12) for k in range(first, math.floor(most / step) + 1)]
+
+
+def _tick(value: float) -> str:
+    return f"{value:+g}".replace("-", "\u2212") if value else "0"
 
 
 def _interval_words(proof: Mapping[str, Any]) -> str:
@@ -146,7 +148,7 @@ def _effect(proof: Mapping[str, Any]) -> str:
 def _signed(value: float) -> str:
     if not math.isfinite(value):
         return "not measured" if math.isnan(value) else number(value)
-    return f"{value:+.4f}".rstrip("0").rstrip(".").replace("-", "\u2212") if abs(value) >= 1e-4 else f"{value:+.1e}"
+    return (f"{value:+.4f}" if abs(value) >= 1e-4 or value == 0 else f"{value:+.1e}").replace("-", "\u2212")
 
 
 def _float(value: Any) -> float:

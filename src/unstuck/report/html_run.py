@@ -8,7 +8,7 @@ import numpy as np
 
 from unstuck.diagnose.engine import Diagnosis, Finding
 from unstuck.diagnose.rule import Evidence, Remedy
-from unstuck.report.html_text import diff, esc, number, plural, section_of, setting, sure
+from unstuck.report.html_text import diff, esc, number, place, plural, section_of, setting, sure
 from unstuck.runs import Run
 
 SAFETY = {
@@ -108,11 +108,10 @@ def _evidence(evidence: tuple[Evidence, ...]) -> str:
         first, last = e.updates
         span = f"{first:,}" if first == last else f"{first:,}-{last:,}"
         limit = "" if e.threshold is None else number(e.threshold)
-        where = "" if e.source is None else esc(e.source)
         rows.append(
             f"<tr><td><code>{esc(e.series)}</code></td><td class=n>{span}</td><td>{esc(e.statistic)}</td>"
             f"<td class=n><b>{esc(number(e.value))}</b></td><td class=n>{esc(limit)}</td>"
-            f"<td><code>{where}</code></td></tr>"
+            f"<td>{place(e.source)}</td></tr>"
         )
     head = (
         "<tr><th>series</th><th class=n>updates</th><th>statistic</th><th class=n>value</th>"
@@ -134,7 +133,7 @@ def _remedy(remedy: Remedy, run: Run) -> str:
 
 def first_change(diagnosis: Diagnosis) -> str:
     """The change that the root cause asks for, for the top of the page; empty where there is none."""
-    for finding in diagnosis.findings[:1]:
+    for finding in [f for f in diagnosis.findings if f.severity != "note"][:1]:
         for remedy in finding.remedies[:1]:
             return f"<h3>The change</h3><p>{esc(remedy.summary)}</p>{diff(remedy.patch, diagnosis.run)}"
     return ""
@@ -176,13 +175,13 @@ def configuration(diagnosis: Diagnosis) -> str:
         mark = ' class="changed"' if name in changed else ""
         rows.append(
             f"<tr{mark}><td><code>{esc(found.key)}</code>{known}</td><td><code>{esc(setting(found.value))}</code>"
-            f"{written}</td><td><code>{esc(found.source)}</code></td></tr>"
+            f"{written}</td><td>{place(found.source)}</td></tr>"
         )
     head = "<tr><th>setting</th><th>value</th><th>read at</th></tr>"
     shown = {id(s) for s in run.settings.values()} | {(s.key, str(s.source)) for s in run.settings.values()}
     rest = [
         f"<tr><td><code>{esc(key)}</code></td><td><code>{esc(setting(s.value))}</code></td>"
-        f"<td><code>{esc(s.source)}</code></td></tr>"
+        f"<td>{place(s.source)}</td></tr>"
         for key, s in run.raw_settings.items()
         if (s.key, str(s.source)) not in shown
     ]

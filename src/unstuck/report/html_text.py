@@ -9,7 +9,7 @@ from typing import Any
 
 from unstuck.config import dialects
 from unstuck.config.patch import Change
-from unstuck.runs import Run
+from unstuck.runs import Run, Source
 
 HEADINGS = ("Finds", "Why it matters", "Evidence needed", "Not when", "Remedy", "References")
 # Between the key and the value, as each dialect writes a setting; others like Python.
@@ -86,6 +86,14 @@ def sure(confidence: float) -> str:
     """A confidence in words and as a share."""
     word = "nearly certain" if confidence >= 0.95 else "likely" if confidence >= 0.8 else "plausible"
     return f"{word}: {confidence:.0%} of such findings are expected to be right"
+
+
+def place(source: Source | None) -> str:
+    """Where something was read: file name and line, the whole path on hovering."""
+    if source is None:
+        return ""
+    short = Source(source.file.replace("\\", "/").rsplit("/", 1)[-1], source.line)
+    return f'<code title="{esc(source)}">{esc(short)}</code>'
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

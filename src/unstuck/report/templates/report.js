@@ -51,8 +51,14 @@
       const t = { x: s.x, y: s.y, name: plain(s.name), type: "scatter", mode: s.role === "points" ? "lines+markers" : "lines",
         line: { color: tone, width: s.role === "raw" ? 1 : s.role === "base" ? 1.5 : 2 }, marker: { color: tone, size: 5 },
         hovertemplate: "%{y:.5~g}", connectgaps: false };
-      if (s.role === "trend") { t.showlegend = false; t.hoverinfo = "skip"; t.hovertemplate = undefined; }
-      if (s.role === "raw") { t.legendrank = 1; }
+      if (s.role === "raw") t.showlegend = false;
+      if (s.role === "trend") { t.name = plain(s.name.replace(/, running median$/, "")); t.hoverinfo = "skip"; t.hovertemplate = undefined; }
+      if (s.role === "base" || s.role === "changed") {
+        t.legendgroup = s.role;
+        t.showlegend = !f.series.slice(0, f.series.indexOf(s)).some(other => other.role === s.role);
+        t.name = t.showlegend ? s.role : plain(s.name);
+        t.hovertemplate = "%{y:.5~g}<extra>" + plain(s.name) + "</extra>";
+      }
       return t;
     });
     const ys = f.series.flatMap(s => s.y).filter(y => !log || y > 0);
@@ -74,7 +80,7 @@
       lane.spans.forEach(([a, b]) => {
         a = Math.max(a, first); b = Math.min(Math.max(b, a), last);
         const seen = Math.max(b, a + width * 0.004);
-        if (lane.severity !== "note") shapes.push({ type: "rect", x0: a, x1: seen, y0: 0, y1: 1, yref: "paper", layer: "below",
+        if (lane.severity !== "note" && seen - a < 0.9 * width) shapes.push({ type: "rect", x0: a, x1: seen, y0: 0, y1: 1, yref: "paper", layer: "below",
           line: { width: 0 }, fillcolor: alpha(tone, 0.07) });
         shapes.push({ type: "rect", x0: a, x1: seen, yref: "paper", ysizemode: "pixel", yanchor: 1, y0: level, y1: level + 4,
           line: { width: 0 }, fillcolor: tone });
@@ -84,19 +90,20 @@
       const right = start - first > 0.55 * width;
       notes.push({ x: right ? end : start, xanchor: right ? "right" : "left", y: 1, yref: "paper", yanchor: "bottom",
         yshift: level + 3, showarrow: false, font: { size: 12, color: tone },
-        text: `<a href="#${lane.target}" target="_self"><b>${lane.rank}</b> ${plain(lane.label)}</a>` });
+        text: `<b>${lane.rank}</b> ${plain(lane.label)}`, captureevents: true, name: lane.target });
     });
     f.levels.forEach(l => {
       shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: l.y, y1: l.y, line: { color: muted, width: 1, dash: "dot" } });
       notes.push({ xref: "paper", x: 1, xanchor: "right", y: log ? Math.log10(l.y) : l.y, yanchor: "bottom", showarrow: false,
-        text: plain(l.label), font: { size: 12, color: muted } });
+        text: plain(l.label), font: { size: 12, color: muted }, bgcolor: alpha(colour("surface"), 0.75) });
     });
     f.marks.forEach(m => {
       shapes.push({ type: "line", x0: m.x, x1: m.x, yref: "paper", y0: 0, y1: 1, line: { color: ink, width: 1, dash: "dash" } });
       notes.push({ x: m.x, xanchor: "left", y: 0, yref: "paper", yanchor: "bottom", showarrow: false, text: plain(m.label),
         font: { size: 12, color: ink } });
     });
-    const legend = f.series.length + f.bad.length > 1;
+    const legend = f.series.filter(s => s.role !== "raw").length + f.bad.length > 1;
+    const large = f.series.some(s => s.y.some(y => Math.abs(y) >= 1000));
     const top = 14 + f.lanes.length * LANE, bottom = legend ? 84 : 48;
     const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, tickfont: { color: muted, size: 12 } };
     return { height: PLOT + top + bottom, margin: { l: 58, r: 12, t: top, b: bottom }, shapes, annotations: notes,
@@ -106,7 +113,7 @@
       hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: ink } },
       xaxis: { ...axis, title: { text: "optimizer update", font: { color: muted, size: 12.5 }, standoff: 6 }, tickformat: ",d",
         range: [first - width * 0.01, last + width * 0.01], nticks: 8 },
-      yaxis: { ...axis, type: log ? "log" : "linear", nticks: 6, exponentformat: "power", tickformat: log ? "" : "~g" } };
+      yaxis: { ...axis, type: log ? "log" : "linear", nticks: 6, exponentformat: "e", tickformat: large && !log ? ",~r" : "" } };
   }
 
   const state = new Map();
@@ -126,6 +133,7 @@
       event.target.textContent = (state.get(f.id) ? "linear" : "log") + " scale";
       draw(f);
     });
+    plot.on("plotly_clickannotation", event => { if (event.annotation.name) location.hash = event.annotation.name; });
     // One zoom for all charts of a run: what happened to the rate when the loss rose is one look.
     let own = false;
     plot.on("plotly_relayout", change => {
