@@ -1,0 +1,85 @@
+"""AdamW (Loshchilov and Hutter, arXiv 1711.05101) over groups: PyTorch's fused kernel with a flat state."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unstuck.train.optimizers.groups import Group
+
+STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+class AdamW:
+    """Updates the parameters of some groups.
+
+    Args:
+        groups: those with algorithm "adamw"; their `lr` is read at every step.
+        beta1, beta2, eps: as in the paper.
+    """
+
+    def __init__(self, groups: list[Group], *, beta1: float, beta2: float, eps: float) -> None:
+        self.groups = groups
+        self.betas, self.eps = (beta1, beta2), eps
+        parts, self.owners = [], []
+        for group in groups:
+            for decay, names in ((group.weight_decay, group.decayed), (0.0, group.parameters.keys() - group.decayed)):
+                members = [p for name, p in group.parameters.items() if name in names]
+                if members:
+                    parts.append({"params": members, "lr": group.lr, "weight_decay": decay})
+                    self.owners.append(group)
+        devices = {p.device.type for group in groups for p in group.parameters.values()}
+        fused = devices <= {"cpu", "cuda"}
+        self.torch_optimizer = torch.optim.AdamW(parts, betas=self.betas, eps=eps, fused=fused) if parts else None
+
+    def step(self) -> None:
+        """One update; parameters without a gradient are passed over."""
+        if self.torch_optimizer is None:
+            return
+        for part, group in zip(self.torch_optimizer.param_groups, self.owners, strict=True):
+            part["lr"] = group.lr
+        self.torch_optimizer.step()
+
+    def state_tensors(self) -> dict[str, Tensor]:
+        """`adamw/<step, exp_avg or exp_avg_sq>/<parameter>`: the tensors themselves, which the next step changes."""
+        if self.torch_optimizer is None:
+            return {}
+        state = self.torch_optimizer.state
+        return {
+            f"adamw/{key}/{name}": state[p][key]
+            for group in self.groups
+            for name, p in group.parameters.items()
+            if p in state
+            for key in STATE
+        }
+
+    def load(self, name: str, tensors: dict[str, Tensor]) -> bool:
+        """Takes one parameter's state from a flat state; says whether it was there."""
+        parameter = next(p for group in self.groups for n, p in group.parameters.items() if n == name)
+        stored = {key: tensors.get(f"adamw/{key}/{name}") for key in STATE}
+        if self.torch_optimizer is None or any(tensor is None for tensor in stored.values()):
+            return False
+        self.torch_optimizer.state[parameter] = {
+            key: tensor.detach().clone().to(parameter.device) for key, tensor in stored.items() if tensor is not None
+        }
+        return True
+
+    @torch.no_grad()
+    def squared_updates(self) -> dict[str, Tensor]:
+        """Group -> squared norm of the update that its present state makes at its present learning rate."""
+        found: dict[str, Tensor] = {}
+        if self.torch_optimizer is None:
+            return found
+        for group in self.groups:
+            states = [
+                s for p in group.parameters.values() if (s := self.torch_optimizer.state.get(p)) and float(s["step"])
+            ]
+            if not states:
+                continue
+            norms = []
+            for state in states:
+                first, second = (1 - beta ** float(state["step"]) for beta in self.betas)
+                update = state["exp_avg"] / ((state["exp_avg_sq"] / second).sqrt_().add_(self.eps)).mul_(first)
+                norms.append(torch.linalg.vector_norm(update))
+            found[group.name] = (torch.stack(norms) * group.lr).square().sum()
+        return found
