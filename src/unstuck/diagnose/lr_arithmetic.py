@@ -412,7 +412,7 @@ def _explanation(
 
 
 def _without_synonyms(explanations: list[Explanation]) -> list[Explanation]:
-    """Leave out an explanation that only adds to the faults of another one, or is the rarer cause of the same numbers."""
+    """Leave out an explanation that adds to the faults of another one, or is the rarer cause of the same numbers."""
     kept = [e for e in explanations if not any(set(o.faults) < set(e.faults) for o in explanations)]
     sets = {frozenset(e.faults) for e in kept}
     return [

@@ -1,0 +1,277 @@
+"""What a logged learning-rate series shows by itself: its ramp, the horizon it is heading for, its jumps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from unstuck.diagnose import statistics
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.expected_lr import Plan, plans, printed_tolerance
+from unstuck.diagnose.lr_arithmetic import Answer, explain, is_as_configured
+from unstuck.diagnose.rule import Evidence
+from unstuck.runs import Series
+
+Floats = npt.NDArray[np.float64]
+
+# Decay progress that must be visible before a horizon is fitted: below it the curve is straight within its digits.
+LEAST_PROGRESS = 0.05
+# Largest residual of a fitted progress (0 to 1): one per cent of the horizon.
+FIT_RESIDUAL = 0.01
+
+
+def applied(case: Case) -> dict[str, Series]:
+    """The logged learning rates by group, finite points only, groups that stay at 0 (frozen) left out."""
+    found = {g: s.finite() for g, s in case.run.learning_rates().items()}
+    return {g: s for g, s in found.items() if len(s) and s.values.max() > 0}
+
+
+def moments(series: Series, index: int, statistic: str, threshold: float | None = None) -> Evidence:
+    """Evidence for one point of a series."""
+    update = int(series.updates[index])
+    return Evidence(
+        series.name, (update, update), statistic, float(series.values[index]), threshold, series.source(index)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """The warm-up as logged: `end` is the first update at (nearly) the peak; `open` says the series still rises."""
+
+    end: int
+    peak: float
+    open: bool
+
+
+def ramp(series: Series) -> Ramp | None:
+    """The rise from the series' start to its first maximum; None where it does not start below the peak.
+
+    Open: the largest value is the last one and the rise to it is steady, so the peak has not been reached.
+    """
+    values = series.values
+    if len(values) < 3:
+        return None
+    peak = float(values.max())
+    top = int(np.argmax(values >= peak * (1 - 1e-3)))
+    if top == 0 or values[0] > 0.9 * peak:
+        return None
+    rising = bool(np.all(np.diff(values[: top + 1]) >= -1e-3 * peak))
+    if not rising:
+        return None
+    still = top == len(values) - 1
+    return Ramp(int(series.updates[top]), peak, still)
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """A decay fitted to the log: `horizon` is the update at which it ends, `progress` how far it has come (0 to 1)."""
+
+    kind: str
+    horizon: float
+    progress: float
+    floor: float
+
+
+def fit_decay(series: Series, floors: tuple[float, ...] = (0.0,)) -> Decay | None:
+    """Where a linear or cosine decay ends, read from its logged part alone.
+
+    Progress p is recovered from each value and must be a straight line in updates; the horizon is where it reaches 1.
+    None where no decay is visible yet, or none of the shapes fits within `FIT_RESIDUAL`.
+
+    Args:
+        series: a learning rate, finite.
+        floors: ends of the schedule as shares of the peak that are tried.
+    """
+    values, updates = series.values, series.updates.astype(np.float64)
+    peak = float(values.max())
+    top = len(values) - 1 - int(np.argmax(values[::-1] >= peak * (1 - 1e-9)))
+    best: tuple[float, Decay] | None = None
+    for floor in floors:
+        y = (values[top:] / peak - floor) / (1 - floor)
+        inside = (y > 1e-3) & (y < 1 - 1e-3)
+        if inside.sum() < 5:
+            continue
+        first_out = int(np.argmin(y > 1e-3)) if (y <= 1e-3).any() else len(y)
+        inside[first_out:] = False
+        if inside.sum() < 5:
+            continue
+        x = updates[top:][inside]
+        for kind, progress in (
+            ("linear", 1 - y[inside]),
+            ("cosine", np.arccos(np.clip(2 * y[inside] - 1, -1, 1)) / np.pi),
+        ):
+            if progress.max() < LEAST_PROGRESS or progress.max() - progress.min() < LEAST_PROGRESS / 2:
+                continue
+            rate, start = np.polyfit(x, progress, 1)
+            residual = float(np.abs(start + rate * x - progress).max())
+            if rate <= 0 or residual > FIT_RESIDUAL:
+                continue
+            decay = Decay(kind, float((1 - start) / rate), float(progress.max()), floor)
+            if best is None or residual < best[0]:
+                best = residual, decay
+    return best[1] if best else None
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The stretch at the end of a series where a decayed schedule stays at its lowest value."""
+
+    first_update: int
+    share: float
+    level: float
+
+
+def dead_tail(series: Series) -> Tail | None:
+    """The final stretch at the lowest value after a decay; `share` of the updates logged, `level` over the peak."""
+    values, updates = series.values, series.updates
+    if len(values) < 5:
+        return None
+    peak, last = float(values.max()), float(values[-1])
+    if last > 0.5 * peak or last > values.min() * (1 + 1e-6) + 1e-4 * peak:
+        return None
+    same = np.abs(values - last) <= max(1e-3 * last, 1e-4 * peak)
+    start = len(values) - int(np.argmin(same[::-1])) if not same.all() else 0
+    if start == 0 or len(values) - start < 3:
+        return None
+    span = float(updates[-1] - updates[0])
+    return Tail(int(updates[start]), float(updates[-1] - updates[start]) / span, last / peak)
+
+
+# A schedule is at its end below this share of its peak: every published floor is at or below it (nanoGPT and GPT-3:
+# 10 %), and a rise counts from twice that.
+END_LEVEL = 0.1
+RISE_LEVEL = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Comeback:
+    """A learning rate that rises after its end.
+
+    Attributes:
+        low_update: update of the lowest value.
+        index: index of the highest value after it.
+        share: that value over the peak before.
+        smooth: no single step makes most of the rise (a schedule run past its end); False: a jump (a restart).
+        jump_index: index of the point after the largest step.
+        times: number of such rises.
+    """
+
+    low_update: int
+    index: int
+    share: float
+    smooth: bool
+    jump_index: int
+    times: int
+
+
+def comeback(series: Series) -> Comeback | None:
+    """The first rise of a learning rate from its end (`END_LEVEL`) to `RISE_LEVEL` of its peak; None: there is none."""
+    values, peak_so_far = series.values, np.maximum.accumulate(series.values)
+    n = len(values)
+    first: Comeback | None = None
+    times = 0
+    i = int(np.argmax(values >= 0.5 * values.max()))  # after the warm-up
+    while i < n:
+        if values[i] > END_LEVEL * peak_so_far[i]:
+            i += 1
+            continue
+        up = next((j for j in range(i, n) if values[j] >= RISE_LEVEL * peak_so_far[i]), None)
+        if up is None:
+            break
+        times += 1
+        low = i + int(np.argmin(values[i:up]))
+        after = next((j for j in range(up, n) if values[j] <= END_LEVEL * peak_so_far[i]), n)
+        top = up + int(np.argmax(values[up:after]))
+        steps = np.diff(values[low : top + 1])
+        biggest = int(np.argmax(steps))
+        if first is None:
+            # four logged points or more on the way up, none of which makes half of it
+            smooth = top - low >= 4 and float(steps[biggest]) < 0.5 * float(values[top] - values[low])
+            share = float(values[top] / peak_so_far[i])
+            first = Comeback(int(series.updates[low]), top, share, smooth, low + 1 + biggest, 1)
+        i = after
+    return None if first is None else replace(first, times=times)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupAnswer:
+    """The arithmetic for one logged group."""
+
+    group: str
+    series: Series
+    plan: Plan
+    answer: Answer
+
+
+_ANSWERS: WeakKeyDictionary[Case, dict[str, GroupAnswer]] = WeakKeyDictionary()
+
+
+def answers(case: Case) -> dict[str, GroupAnswer]:
+    """The learning-rate arithmetic of every logged group that has a plan; worked out once for each case.
+
+    Of two plans (AdamW's and Muon's base LR) the one that fits wins, then the one with the cheaper explanation.
+    """
+    if case in _ANSWERS:
+        return _ANSWERS[case]
+    found: dict[str, GroupAnswer] = {}
+    for group, series in applied(case).items():
+        updates, values = series.updates.astype(np.float64), series.values
+        tolerance = printed_tolerance(values)
+        candidates = plans(case, group)
+        tried: list[GroupAnswer] = []
+        for plan in candidates:
+            if is_as_configured(plan, updates, values, tolerance):
+                tried = [GroupAnswer(group, series, plan, Answer(True))]
+                break
+        else:
+            tried = [GroupAnswer(group, series, p, explain(p, updates, values, tolerance)) for p in candidates]
+        if tried:
+            found[group] = min(tried, key=_simplicity)
+    _ANSWERS[case] = found
+    return found
+
+
+def _simplicity(answer: GroupAnswer) -> tuple[bool, float]:
+    costs = [e.cost for e in answer.answer.explanations]
+    return not answer.answer.correct, min(costs, default=99.0)
+
+
+# A healthy power law loses at least this share of its descent in the second half of a run: the smallest exponent that
+# Kaplan et al. (arXiv 2001.08361) fit is 0.05 (data 0.095, parameters 0.076, compute 0.050), and 1 - 2^-0.05 = 3.4 %.
+# Below two thirds of that the curve is flatter than the slowest law.
+FLAT_SHARE = 0.02
+
+
+def flat_since_half(case: Case) -> tuple[bool, float] | None:
+    """Whether the training loss is flat over the second half of the run, and its fall there as a share of the descent.
+
+    Flat: the fall is within its error at one chance in a thousand, or below `FLAT_SHARE` of the whole descent.
+    None below 24 points.
+    """
+    if case.loss is None or len(case.loss) < 24:
+        return None
+    values = case.loss.values[len(case.loss) // 2 :]
+    fall, error = statistics.fall(values)
+    descent = case.descent
+    if np.isnan(fall) or not descent > 0:
+        return None
+    flat = fall < FLAT_SHARE * descent or fall < statistics.false_alarm_z(1) * error
+    return bool(flat), float(fall / descent)
+
+
+# What letter or token frequencies alone give, as a share of ln V: 3.31 / ln 65 = 0.79 for tinyshakespeare characters,
+# 7.6 / ln 50257 = 0.70 for GPT-2 tokens of English. Above 0.65 a language model has learned little but frequencies.
+FREQUENCY_SHARE = 0.65
+
+
+def near_frequencies(case: Case, level: float) -> bool | None:
+    """Whether a loss is where token frequencies alone would be (or worse); None where that level is unknown."""
+    entropy = case.setting("unigram_entropy")
+    if entropy:
+        return level >= 0.95 * float(entropy)
+    if case.is_token_loss and case.chance is not None:
+        return level >= FREQUENCY_SHARE * case.chance
+    return None

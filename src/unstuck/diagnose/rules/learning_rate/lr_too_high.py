@@ -1,0 +1,244 @@
+"""The loss rises, blows up or stays stuck because of the step size.
+
+Finds
+One of three: the loss climbs while the learning rate climbs or stands at its peak and comes down when it falls; the
+loss blows up above its start within the first tenth of the run and crawls back; or the learning rate is far over the
+published scale and the loss is stuck where frequencies alone would be, or flat.
+
+Why it matters
+A run can survive a learning rate that is too high and end far above what it could reach, and the damage of the first
+updates is often permanent.
+
+Evidence needed
+`train/loss` over at least 24 points and `lr/<group>` (or a configured learning rate); the optimizer for a published
+scale.
+
+Not when
+Losses are not finite because of fp16 overflow (gradient norms infinite at a loss that was falling), a spike recovers
+within a few points, warm restarts raise both on purpose, a resume changed data or stage there, or the loss is merely
+noisy.
+
+Remedy
+Lower the peak to the published value, by a factor of 3 at a time where none is known; keep or add a warm-up.
+
+References
+Wortsman et al., arXiv 2309.14322 (instability against learning rate in small transformers). Cohen et al., Edge of
+Stability, arXiv 2103.00065. Gilmer et al., arXiv 2110.04369. Scales: `unstuck.diagnose.scales`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unstuck.diagnose import statistics
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.lr_arithmetic import number
+from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
+from unstuck.diagnose.rules.learning_rate.lr_too_low import _algorithm
+from unstuck.diagnose.scales import Scale, published_scale
+
+Floats = npt.NDArray[np.float64]
+
+LEAST_POINTS = 24
+FAR_OVER = 3.0  # times the highest published value
+STUCK_OVER = 5.0  # times the typical value, where the loss also is stuck at frequencies
+# A blow-up leaves the start by a tenth of it and by what noise gives once in a thousand runs.
+BLOW_UP = 0.1
+EARLY = 0.1  # of the run: warm-ups are 1 to 10 % of a run in the published recipes
+AT_PEAK = 0.5  # "at its peak": at least half of it
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One pattern: what it is in words, the evidence, and how sure."""
+
+    says: str
+    evidence: Evidence
+    confidence: float
+    severity: Severity
+
+
+@rule(
+    code="LR001",
+    stages="LCV",
+    severity="error",
+    explains=(
+        "loss-diverged",
+        "loss-oscillating",
+        "loss-spike",
+        "gradient-exploding",
+        "loss-not-finite",
+        "loss-plateau",
+        "loss-at-chance",
+        "clip-saturated",
+        "warmup-missing",
+        "undertrained",
+        "best-checkpoint-passed",
+    ),
+)
+def check(case: Case) -> Outcome:
+    lr = case.lr
+    configured = case.setting("learning_rate")
+    if case.loss is None or (lr is None and not configured):
+        return CouldNotCheck(tuple(n for n, v in (("train/loss", case.loss), ("lr", lr)) if v is None))
+    if len(case.loss) < LEAST_POINTS:
+        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
+    peak = float(lr.values.max()) if lr is not None else float(str(configured))
+    scale = published_scale(case, group_algorithm=_algorithm(case))
+    if _fp16_overflow(case):
+        return Clear("half precision overflowed: the step size is not the cause")
+    sign = (
+        _blow_up(case, scale, peak)
+        or _follows(case)
+        or _diverged_at_peak(case, scale, peak)
+        or _stuck(case, scale, peak)
+    )
+    if sign is None:
+        return Clear("the loss does not show a step size that is too large")
+    over = ""
+    if scale is not None and peak > scale.high:
+        over = f", {peak / scale.typical:.3g} times the published {number(scale.typical)}"
+    facts: dict[str, object] = {"applied_lr": peak, "configured_lr": configured}
+    if scale is not None:
+        facts |= {"published_lr": scale.typical, "published_high": scale.high, "published_source": scale.source}
+        facts["factor"] = scale.typical / peak
+    title = f"At a peak learning rate of {number(peak)}{over} {sign.says}"
+    detail = f"Published: {scale.source}." if scale is not None else ""
+    return Found(title, (sign.evidence,), sign.confidence, sign.severity, detail, facts)
+
+
+def _fp16_overflow(case: Case) -> bool:
+    """Half precision with infinite gradient norms while the loss was not rising: a matter of loss scale."""
+    norms = case.run.get("grad_norm/preclip")
+    if case.setting("precision") != "float16" or norms is None:
+        return False
+    return bool((~np.isfinite(norms.values)).any())
+
+
+def _rates(case: Case) -> Floats | None:
+    """The learning rate at the points of the loss, shape (n,); a constant schedule may be configured only."""
+    if case.loss is None:
+        return None
+    if case.lr is not None and len(case.lr) >= 2:
+        return np.interp(case.loss.updates.astype(np.float64), case.lr.updates.astype(np.float64), case.lr.values)
+    return None
+
+
+def _blow_up(case: Case, scale: Scale | None, peak: float) -> Sign | None:
+    """Above the start within the first tenth of the run, and long in coming back."""
+    if case.loss is None or case.loss.updates[0] > 20:
+        return None
+    values, updates = case.loss.values, case.loss.updates
+    first = float(values[0])
+    early = max(4, int(np.ceil(EARLY * len(values))))
+    noise = case.loss_noise if case.loss_noise > 0 else 0.0
+    z = statistics.false_alarm_z(early)
+    limit = first + max(BLOW_UP * abs(first), z * noise)
+    above = np.flatnonzero(values[1:early] > limit) + 1
+    if not len(above):
+        return None
+    top = int(1 + np.argmax(values[1:early]))
+    # long in coming back: either three points in a row above the start, or a level afterwards that stays flat
+    back = next((i for i in range(top, len(values) - 2) if np.median(values[i : i + 3]) <= first), None)
+    lasting = back is None or back - int(above[0]) >= 3
+    over = scale is not None and peak > scale.high
+    towering = float(values[top]) > 2 * first + z * noise
+    if not (lasting or over or towering):
+        return None
+    if not over and not towering and back is not None and float(values[-3:].mean()) < 0.9 * first:
+        return None  # a bump in the warm-up from which the run went on to learn
+    index = top
+    says = f"the loss goes from {first:.4g} at the start to {float(values[top]):.4g} at update {int(updates[top]):,}"
+    span = (int(updates[0]), int(updates[top]))
+    evidence = Evidence("train/loss", span, "rise above the start", float(values[top]) - first, limit - first,
+                        case.loss.source(index))  # fmt: skip
+    return Sign(says, evidence, 0.95 if over else 0.85, "error" if over or towering else "warning")
+
+
+def _follows(case: Case) -> Sign | None:
+    """A rise while the rate climbs or is at its peak, undone when the rate falls."""
+    rates = _rates(case)
+    if case.loss is None or case.loss_trend is None or rates is None or case.setting("schedule") == "restarts":
+        return None
+    trend, updates = case.loss_trend.values, case.loss.updates
+    peak = float(rates.max())
+    if peak <= 0 or float(rates.min()) > AT_PEAK * peak:
+        return None
+    high = np.flatnonzero(rates >= AT_PEAK * peak)
+    first, last = int(high[0]), int(high[-1])
+    if last >= len(trend) - 4 or last - first < 5:
+        return None
+    before = trend[: first + 1 + (last - first) // 2]
+    low = int(np.argmin(before))
+    top = low + int(np.argmax(trend[low : last + 1]))
+    rise = float(trend[top] - trend[low])
+    noise = case.loss_noise if case.loss_noise > 0 else 0.0
+    limit = max(statistics.false_alarm_z(len(trend)) * noise, BLOW_UP * abs(float(trend[low])))
+    came_down = float(trend[-1]) <= float(trend[low]) + 0.5 * rise
+    # a plateau of high loss, not one spike: at least a tenth of the points at high rate lie above the half-way level
+    lasting = np.mean(trend[low : last + 1] > trend[low] + 0.5 * rise) >= 0.1
+    if rise <= limit or not came_down or not lasting or top - low < 3:
+        return None
+    says = (
+        f"the loss rises from {float(trend[low]):.4g} to {float(trend[top]):.4g} between updates "
+        f"{int(updates[low]):,} and {int(updates[top]):,} and comes down only when the learning rate does"
+    )
+    evidence = Evidence("train/loss", (int(updates[low]), int(updates[top])), "rise with the rate", rise, limit,
+                        case.loss.source(top))  # fmt: skip
+    return Sign(says, evidence, 0.9, "error")
+
+
+def _diverged_at_peak(case: Case, scale: Scale | None, peak: float) -> Sign | None:
+    """The loss leaves its best level for good while the rate still climbs or stands at its highest."""
+    rates = _rates(case)
+    if case.loss is None or case.loss_trend is None:
+        return None
+    values, trend, updates = case.loss.values, case.loss_trend.values, case.loss.updates
+    best = int(np.argmin(trend))
+    if len(trend) - best < 4:
+        return None
+    z = statistics.false_alarm_z(len(trend))
+    noise = case.loss_noise if case.loss_noise > 0 else 0.0
+    noise = min(noise, statistics.noise_sd(values[: best + 1]) if best >= 5 else noise)
+    descent = max(float(values[0]) - float(trend[best]), 0.0)
+    gap = float(np.median(values[-max(3, (len(values) - best) // 2) :])) - float(trend[best])
+    limit = max(z * noise, 0.5 * descent, BLOW_UP * abs(float(trend[best])))
+    if gap <= limit:
+        return None
+    over = scale is not None and peak > scale.high
+    climbing = (
+        rates is not None
+        and float(rates[best]) >= 0.9 * float(rates[: best + 1].max())
+        and (float(rates[best:].max()) > 1.05 * float(rates[best]) or float(rates[0]) < 0.5 * peak)
+    )
+    if not (over or climbing):
+        return None
+    says = (
+        f"the loss leaves its best level of {float(trend[best]):.4g} at update {int(updates[best]):,} for good"
+        f"{', while the learning rate still climbs' if climbing and not over else ''}"
+    )
+    evidence = Evidence("train/loss", (int(updates[best]), int(updates[-1])), "rise above the best level", gap, limit,
+                        case.loss.source(best))  # fmt: skip
+    return Sign(says, evidence, 0.88 if over else 0.75, "error")
+
+
+def _stuck(case: Case, scale: Scale | None, peak: float) -> Sign | None:
+    """Far over the published scale, and nothing learned beyond frequencies or nothing since half the run."""
+    if case.loss is None or case.loss_trend is None or scale is None or peak < STUCK_OVER * scale.typical:
+        return None
+    level = float(case.loss_trend.values[-1])
+    span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
+    source = case.loss.source(len(case.loss) - 1)
+    flat = flat_since_half(case)
+    stands = flat is not None and flat[0]
+    if near_frequencies(case, level) and stands:
+        says = f"the loss stands at {level:.4g}, no better than frequencies give"
+        return Sign(says, Evidence("train/loss", span, "level at the end", level, None, source), 0.88, "error")
+    if peak >= FAR_OVER * scale.high and stands and flat is not None:
+        says = f"the loss has stood at {level:.4g} since half of the run"
+        return Sign(says, Evidence("train/loss", span, "fall in the second half", flat[1], None, source), 0.85, "error")
+    return None

@@ -1,0 +1,155 @@
+"""The learning rate is well under the published scale and the loss falls as slowly as that makes it.
+
+Finds
+A loss that falls far more slowly than the task allows, without any instability, at a learning rate less than a third
+of the lowest one published for this optimizer, model size and phase.
+
+Why it matters
+The run is healthy to look at and buys nothing: the same compute at the published rate would be done with the part of
+the curve that this run will never reach. Incident I2 lowered its rate four times in this direction.
+
+Evidence needed
+`train/loss` over at least 24 points and `lr/<group>`, the optimizer, and the phase (from scratch, fine-tuning, LoRA):
+told by the settings or by a first loss near ln V.
+
+Not when
+No published scale is known for the case; the loss has done most of its fall early, as a sound run does; the
+validation loss of a fine-tune falls beyond its noise; the run still is in a warm-up (warmup-too-long) or another
+finding explains the low value.
+
+Remedy
+Raise the peak to the published value for this optimizer and phase, or measure it with `unstuck find-lr`.
+
+References
+Li et al., Step Law, arXiv 2503.04715. Hu et al., LoRA, arXiv 2106.09685. Incidents I0 and I2. The scales and their
+sources: `unstuck.diagnose.scales`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unstuck.diagnose import statistics
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.lr_arithmetic import number
+from unstuck.diagnose.lr_curve import applied, near_frequencies, ramp
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.scales import optimizer_of, phase_of, published_scale
+
+# Published ranges are rules of thumb; a third below the lowest is outside what any of them has tried.
+WELL_UNDER = 1 / 3
+# A loss that falls in proportion to the accumulated learning rate has not met any curvature yet: the fall over the
+# second half of the accumulated rate is at least half of that over the first (an exponential approach that has gone
+# one time constant has 0.37 there, a power law less).
+STRAIGHT = 0.5
+LEAST_POINTS = 24
+LEAST_UPDATES = 100  # any run this short is only a test
+
+
+@rule(code="LR002", stages="LC", severity="error", explains=("loss-at-chance", "loss-plateau", "undertrained"))
+def check(case: Case) -> Outcome:
+    lrs = applied(case)
+    missing = [name for name, there in (("lr", bool(lrs)), ("train/loss", case.loss is not None)) if not there]
+    if missing or case.loss is None or case.lr is None:
+        return CouldNotCheck(tuple(missing))
+    if len(case.loss) < LEAST_POINTS:
+        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
+    phase = phase_of(case)
+    scale = published_scale(case, group_algorithm=_algorithm(case))
+    if scale is None:
+        return CouldNotCheck(("optimizer",) if optimizer_of(case) is None else ("a published scale for this case",))
+    span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
+    if span[1] - span[0] < LEAST_UPDATES:
+        return Clear("too short to be called slow")
+    peak = float(case.lr.values.max())
+    limit = scale.low * WELL_UNDER
+    if peak >= limit:
+        return Clear(f"the peak of {number(peak)} is not under the published scale from {number(scale.low)}")
+    climb = ramp(case.lr)
+    if climb is not None and climb.open and case.setting("learning_rate"):
+        return Clear("the learning rate is still in its warm-up")
+    slow = _slowness(case, phase)
+    if slow is None:
+        return Clear("the loss falls as a sound run's does")
+    statistic, value, threshold = slow
+    told = {"fresh": "from scratch", "lora": "with LoRA"}.get(phase or "", "in fine-tuning")
+    title = (
+        f"The peak learning rate {number(peak)} is {scale.typical / peak:.3g} times below what is published for "
+        f"{optimizer_of(case)} {told} ({number(scale.low)} to {number(scale.high)}), and {statistic}"
+    )
+    top = int(np.argmax(case.lr.values))
+    at = int(case.lr.updates[top])
+    evidence = (
+        Evidence(case.lr.name, (at, at), "peak learning rate, against a third of the lowest published", peak, limit,
+                 case.lr.source(top)),
+        Evidence("train/loss", span, statistic, value, threshold, case.loss.source(len(case.loss) - 1)),
+    )  # fmt: skip
+    facts: dict[str, object] = {
+        "applied_lr": peak,
+        "published_lr": scale.typical,
+        "published_low": scale.low,
+        "published_high": scale.high,
+        "published_source": scale.source,
+        "factor": scale.typical / peak,
+        "phase": phase,
+    }
+    confidence = 0.93 if peak < limit / 3 else 0.8
+    return Found(title, evidence, confidence, None, f"Published: {scale.source}.", facts)
+
+
+def _algorithm(case: Case) -> str | None:
+    """The algorithm of the group that `case.lr` shows, where groups differ."""
+    if case.lr is None:
+        return None
+    groups = case.run.raw_settings.get("groups")
+    entry = groups.value.get(case.lr.name.removeprefix("lr/")) if groups and isinstance(groups.value, dict) else None
+    return str(entry["algorithm"]) if isinstance(entry, dict) and entry.get("algorithm") else None
+
+
+def _slowness(case: Case, phase: str | None) -> tuple[str, float, float] | None:
+    """(what shows that the loss falls too slowly, its value, its threshold), None where it does not."""
+    if case.loss is None or case.loss_trend is None or case.lr is None:
+        return None
+    values, trend = case.loss.values, case.loss_trend.values
+    fall, error = statistics.fall(values)
+    z = statistics.false_alarm_z(1)
+    rose = trend - np.minimum.accumulate(trend)
+    if float(rose.max()) > max(z * case.loss_noise, 0.1 * abs(float(trend[0]))):
+        return None  # instability is another rule's
+    if phase != "fresh" and _validation_improves(case):
+        return None
+    if fall <= z * error:
+        return "the loss has not fallen beyond its noise", fall, z * error
+    if phase == "fresh" and near_frequencies(case, float(trend[-1])):
+        level = float(trend[-1])
+        return f"the loss is still {level:.4g}, no better than frequencies give", level, level
+    straightness = _straightness(case)
+    if straightness is not None and straightness >= STRAIGHT:
+        return "the loss still falls in proportion to the accumulated learning rate", straightness, STRAIGHT
+    return None
+
+
+def _validation_improves(case: Case) -> bool:
+    """Validation has fallen beyond its noise (a fine-tune that is getting somewhere)."""
+    if case.val is None or len(case.val) < 2:
+        return False
+    values = case.val.values
+    noise = case.val_noise
+    gain = float(values[0] - values[1:].min())
+    if np.isnan(noise):
+        return len(values) >= 3 and bool(np.all(np.diff(values) < 0)) and gain > 0.01 * float(values[0])
+    return gain > statistics.false_alarm_z(len(values)) * noise and gain > 0.01 * float(values[0])
+
+
+def _straightness(case: Case) -> float | None:
+    """Fall over the second half of the accumulated learning rate, over the fall in the first half."""
+    if case.loss is None or case.loss_trend is None or case.lr is None:
+        return None
+    x = case.loss.updates.astype(np.float64)
+    rate = np.interp(x, case.lr.updates.astype(np.float64), case.lr.values)
+    done = np.concatenate([[0.0], np.cumsum(0.5 * (rate[1:] + rate[:-1]) * np.diff(x))])
+    if done[-1] <= 0:
+        return None
+    start, middle, end = np.interp([0.05 * done[-1], 0.5 * done[-1], 0.95 * done[-1]], done, case.loss_trend.values)
+    first, second = float(start - middle), float(middle - end)
+    return second / first if first > 0 else None

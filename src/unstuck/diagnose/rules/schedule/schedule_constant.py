@@ -1,0 +1,112 @@
+"""The learning rate never decays in a long run whose loss has flattened.
+
+Finds
+A learning rate within 5 % of its peak to the end of a long run, whose training and validation loss have been flat, or
+flatter than the slowest scaling law, since half of it.
+
+Why it matters
+At a constant rate the weights wander about the minimum at a distance that the rate sets; lowering it is the cheapest
+improvement there is. MiniCPM's loss drops as much in the last tenth, with decay, as in a long stretch before.
+
+Evidence needed
+`lr/<group>` (or a configured constant schedule) and `train/loss` over at least 40 points.
+
+Not when
+The loss still improves; the run is a fine-tune (a constant rate is common there: a note); a WSD run in its stable
+phase; a plateau scheduler that may still fire; the flat loss is overfitting or a learning rate that is too low.
+
+Remedy
+Decay the rate: cosine or linear to a tenth or to zero over the planned updates, or a WSD decay over the last 10-50 %.
+
+References
+Hu et al., MiniCPM, arXiv 2404.06395. Hägele et al., arXiv 2405.18392 (constant with cool-down). Defazio et al.,
+arXiv 2310.07831 (linear decay).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from unstuck.diagnose import statistics
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.lr_arithmetic import number
+from unstuck.diagnose.lr_curve import FLAT_SHARE, applied, flat_since_half, near_frequencies
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
+from unstuck.diagnose.rules.learning_rate.lr_too_low import WELL_UNDER, _algorithm
+from unstuck.diagnose.scales import published_scale
+
+NEVER = 0.95  # of the peak, at the end
+LEAST_POINTS = 40  # two halves of 20: enough for a fall between thirds of the second
+LEAST_UPDATES = 500  # ours: shorter runs are tests
+
+
+@rule(code="SC003", stages="LC", severity="warning", explains=("loss-plateau",))
+def check(case: Case) -> Outcome:
+    kind = case.setting("schedule")
+    if kind in ("plateau", "wsd"):
+        return Clear(f"a {kind} schedule decays later")
+    lrs = applied(case)
+    rate = _constant_rate(case)
+    if rate is None:
+        if not lrs and kind != "constant":
+            return CouldNotCheck(("lr",))
+        return Clear("the learning rate decays")
+    if case.loss is None or len(case.loss) < LEAST_POINTS:
+        return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
+    span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
+    if span[1] - span[0] < LEAST_UPDATES:
+        return Clear("a run this short is a test")
+    flat = flat_since_half(case)
+    if flat is None or not flat[0]:
+        return Clear("the loss still falls")
+    scale = published_scale(case, group_algorithm=_algorithm(case))
+    if scale is not None and rate < scale.low * WELL_UNDER:
+        return Clear("the rate is too low rather than constant")
+    if case.loss_trend is not None and near_frequencies(case, float(case.loss_trend.values[-1])):
+        return Clear("the loss has not left what frequencies give: a decay is not what it lacks")
+    if _validation_moves(case):
+        return Clear("the validation loss still moves")
+    language = case.setting("task") in ("causal-lm", "masked-lm", "seq2seq") or case.is_token_loss
+    severity: Severity = "warning" if language and case.start in (None, "fresh") else "note"
+    title = (
+        f"The learning rate is {number(rate)} from start to end of {span[1]:,} updates, and the loss fell by only "
+        f"{100 * max(flat[1], 0.0):.2g} % of its descent in the second half"
+    )
+    half = (span[0] + span[1]) // 2
+    evidence = (
+        Evidence("train/loss", (half, span[1]), "fall in the second half, share of the descent", flat[1], FLAT_SHARE,
+                 case.loss.source(len(case.loss) - 1)),
+    )  # fmt: skip
+    facts: dict[str, object] = {
+        "applied_lr": rate,
+        "flat_since": half,
+        "horizon_expected": case.setting("updates") or span[1],
+    }
+    return Found(title, evidence, 0.8, severity, "", facts)
+
+
+def _constant_rate(case: Case) -> float | None:
+    """The peak, when the logged rate never left it after the warm-up; the configured one without a log."""
+    series = case.lr
+    if series is not None and len(series) >= 3:
+        peak = float(series.values.max())
+        start = int(np.argmax(series.values >= NEVER * peak))
+        return peak if bool(np.all(series.values[start:] >= NEVER * peak)) and start < 0.5 * len(series) else None
+    if case.setting("schedule") == "constant" and case.setting("learning_rate"):
+        return float(str(case.setting("learning_rate")))
+    return None
+
+
+def _validation_moves(case: Case) -> bool:
+    """Validation still falls, or rises (overfitting is another finding), beyond its noise since half of the run."""
+    if case.val is None or len(case.val) < 8:
+        return False
+    values = case.val.values[len(case.val) // 2 :]
+    if len(values) < 9:
+        noise = case.val_noise
+        change = float(np.mean(values[-2:]) - np.mean(values[:2]))
+        return bool(abs(change) > statistics.false_alarm_z(1) * max(noise, 1e-9))
+    fall, error = statistics.fall(values)
+    descent = float(case.val.values[0] - case.val.values.min())
+    z = statistics.false_alarm_z(1)
+    return bool(fall > max(z * error, FLAT_SHARE * descent) or -fall > z * error)

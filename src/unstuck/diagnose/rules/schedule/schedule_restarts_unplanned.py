@@ -1,0 +1,72 @@
+"""The learning rate goes back up past the end of its schedule.
+
+Finds
+A learning rate that had come down to a tenth of its peak and rises again to a fifth or more: a cosine stepped beyond
+its T_max, which mirrors, or a schedule that a resume began anew.
+
+Why it matters
+What annealing gained is lost, and the second descent is paid for with updates that were not planned.
+
+Evidence needed
+`lr/<group>`; the schedule's name, or the shape of the rise: a schedule past its end rises smoothly, a restart jumps.
+
+Not when
+Warm restarts or cycles are configured, or the rises repeat at equal distances (a cyclic schedule whose name the log
+does not give).
+
+Remedy
+Give the schedule its real horizon, or stop stepping it at its end.
+
+References
+PyTorch CosineAnnealingLR (its formula is periodic with 2 T_max). Loshchilov, Hutter, SGDR, arXiv 1608.03983 (planned
+restarts).
+"""
+
+from __future__ import annotations
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.lr_arithmetic import number
+from unstuck.diagnose.lr_curve import RISE_LEVEL, applied, comeback, moments
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
+
+LEAST_POINTS = 8
+
+
+@rule(code="SC006", stages="L", severity="error", explains=("loss-plateau", "loss-spike"))
+def check(case: Case) -> Outcome:
+    lrs = applied(case)
+    if not any(len(s) >= LEAST_POINTS for s in lrs.values()):
+        return CouldNotCheck((f"{LEAST_POINTS} points of lr",))
+    kind, cycles = case.setting("schedule"), case.setting("schedule_cycles")
+    if kind == "restarts" or (cycles and cycles > 1):
+        return Clear("warm restarts are configured")
+    resumes = [e.update for e in case.run.events_of("resume") if e.update is not None]
+    for series in lrs.values():
+        back = comeback(series)
+        if back is None:
+            continue
+        if back.times > 1 and kind is None:
+            continue  # it repeats: cyclic by design, as far as the log can tell
+        jump = int(series.updates[back.jump_index])
+        previous = int(series.updates[back.jump_index - 1])
+        at_resume = any(previous <= r <= jump for r in resumes)
+        if not back.smooth and kind is None and not at_resume:
+            return CouldNotCheck(("schedule",))
+        how = "smoothly, past the end of its schedule" if back.smooth else f"in one step at update {jump:,}"
+        if at_resume:
+            how += ", where the run was resumed"
+        title = (
+            f"{series.name} came down by update {back.low_update:,} and goes up again {how}, to "
+            f"{number(float(series.values[back.index]))}, {100 * back.share:.0f} % of its peak"
+        )
+        facts: dict[str, object] = {
+            "restart_update": jump,
+            "horizon_applied": back.low_update,
+            "horizon_expected": case.setting("updates") or case.run.updates,
+            "share_of_peak": back.share,
+        }
+        evidence = (
+            moments(series, back.index, "learning rate after the end", RISE_LEVEL * float(series.values.max())),
+        )
+        return Found(title, evidence, 0.9, None, "", facts)
+    return Clear("the learning rate does not come back")
