@@ -133,8 +133,8 @@ INCIDENTS = {
     for incident in (
         Incident(
             "horizon-in-micro-batches",
-            "A GPT with a slow 'memory' parameter group (CortexGPT, incident I1). Its owner saw a loss that hardly moves "
-            "and wrote a guide that blames the learning rate.",
+            "A GPT with a slow 'memory' parameter group (CortexGPT, incident I1). Its owner saw a loss that hardly "
+            "moves and wrote a guide that blames the learning rate.",
             horizon_in_micro_batches,
             frozenset({"schedule-wrong-horizon", "lr-not-as-configured"}),
         ),

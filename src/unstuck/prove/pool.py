@@ -69,6 +69,7 @@ class Pool:
     workers: int
     gpus: int = 0
     _running: list[_Running] = field(default_factory=list)
+    _started: int = 0
 
     def __enter__(self) -> Pool:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -137,8 +138,9 @@ class Pool:
 
     def _start(self, job: Job) -> None:
         key = trial_key(job.config)
-        folder = self.folder / f"{key}-{job.setting}.{os.getpid()}"
-        folder.mkdir(parents=True)
+        self._started += 1
+        folder = self.folder / f"{key}-{self._started}.{os.getpid()}"
+        folder.mkdir()
         spec = {"config": job.config.model_dump(mode="json"), "setting": job.setting, "seed": job.seed}
         (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
         environment = {**os.environ, **ONE_THREAD}
