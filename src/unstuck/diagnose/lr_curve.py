@@ -239,27 +239,32 @@ def _simplicity(answer: GroupAnswer) -> tuple[bool, float]:
     return not answer.answer.correct, min(costs, default=99.0)
 
 
-# A healthy power law loses at least this share of its descent in the second half of a run: the smallest exponent that
-# Kaplan et al. (arXiv 2001.08361) fit is 0.05 (data 0.095, parameters 0.076, compute 0.050), and 1 - 2^-0.05 = 3.4 %.
-# Below two thirds of that the curve is flatter than the slowest law.
-FLAT_SHARE = 0.02
+# A power law of exponent a falls over each doubling of the updates by 2^-a of what the doubling before it gave: 0.97
+# for the smallest exponent of Kaplan et al. (arXiv 2001.08361: 0.05), 0.5 for a = 1. A tenth of it is no power law.
+FLATTER = 0.1
+# To call a loss flat, what noise could hide must be small: at most this share of the whole descent.
+HIDDEN = 0.05
 
 
 def flat_since_half(case: Case) -> tuple[bool, float] | None:
     """Whether the training loss is flat over the second half of the run, and its fall there as a share of the descent.
 
-    Flat: the fall is within its error at one chance in a thousand, or below `FLAT_SHARE` of the whole descent.
-    None below 24 points.
+    Flat: the fall is within its error (one chance in a thousand) where that error is small, or less than a tenth of
+    what the doubling of updates before it gave. None below 24 points.
     """
-    if case.loss is None or len(case.loss) < 24:
+    if case.loss is None or case.loss_trend is None or len(case.loss) < 24:
         return None
-    values = case.loss.values[len(case.loss) // 2 :]
-    fall, error = statistics.fall(values)
+    values, trend = case.loss.values, case.loss_trend.values
+    n = len(values)
+    fall, error = statistics.fall(values[n // 2 :])
     descent = case.descent
     if np.isnan(fall) or not descent > 0:
         return None
-    flat = fall < FLAT_SHARE * descent or fall < statistics.false_alarm_z(1) * error
-    return bool(flat), float(fall / descent)
+    slack = statistics.false_alarm_z(1) * error
+    quarter, half, end = (float(trend[min(n - 1, k)]) for k in (n // 4, n // 2, n - 1))
+    flatter = half - end < FLATTER * (quarter - half) and slack < HIDDEN * descent
+    within = fall < slack < HIDDEN * descent
+    return bool(flatter or within), float(fall / descent)
 
 
 # What letter or token frequencies alone give, as a share of ln V: 3.31 / ln 65 = 0.79 for tinyshakespeare characters,

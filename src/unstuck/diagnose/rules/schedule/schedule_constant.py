@@ -1,8 +1,8 @@
 """The learning rate never decays in a long run whose loss has flattened.
 
 Finds
-A learning rate within 5 % of its peak to the end of a long run, whose training and validation loss have been flat, or
-flatter than the slowest scaling law, since half of it.
+A learning rate within 5 % of its peak to the end of a long run whose loss has been flat since half of it: within its
+noise, or falling by less than a tenth of what the doubling of updates before gave.
 
 Why it matters
 At a constant rate the weights wander about the minimum at a distance that the rate sets; lowering it is the cheapest
@@ -30,13 +30,14 @@ import numpy as np
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_arithmetic import number
-from unstuck.diagnose.lr_curve import FLAT_SHARE, applied, flat_since_half, near_frequencies
+from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.rules.learning_rate.lr_too_low import WELL_UNDER, _algorithm
 from unstuck.diagnose.scales import published_scale
 
 NEVER = 0.95  # of the peak, at the end
 LEAST_POINTS = 40  # two halves of 20: enough for a fall between thirds of the second
+BARELY = 0.05  # of the descent: training may creep on (it memorises) while validation stands
 LEAST_UPDATES = 500  # ours: shorter runs are tests
 
 
@@ -57,7 +58,7 @@ def check(case: Case) -> Outcome:
     if span[1] - span[0] < LEAST_UPDATES:
         return Clear("a run this short is a test")
     flat = flat_since_half(case)
-    if flat is None or not flat[0]:
+    if flat is None or not (flat[0] or (_validation_flat(case) and flat[1] < BARELY)):
         return Clear("the loss still falls")
     scale = published_scale(case, group_algorithm=_algorithm(case))
     if scale is not None and rate < scale.low * WELL_UNDER:
@@ -74,7 +75,7 @@ def check(case: Case) -> Outcome:
     )
     half = (span[0] + span[1]) // 2
     evidence = (
-        Evidence("train/loss", (half, span[1]), "fall in the second half, share of the descent", flat[1], FLAT_SHARE,
+        Evidence("train/loss", (half, span[1]), "fall in the second half, share of the descent", flat[1], None,
                  case.loss.source(len(case.loss) - 1)),
     )  # fmt: skip
     facts: dict[str, object] = {
@@ -102,11 +103,14 @@ def _validation_moves(case: Case) -> bool:
     if case.val is None or len(case.val) < 8:
         return False
     values = case.val.values[len(case.val) // 2 :]
-    if len(values) < 9:
-        noise = case.val_noise
-        change = float(np.mean(values[-2:]) - np.mean(values[:2]))
-        return bool(abs(change) > statistics.false_alarm_z(1) * max(noise, 1e-9))
-    fall, error = statistics.fall(values)
-    descent = float(case.val.values[0] - case.val.values.min())
     z = statistics.false_alarm_z(1)
-    return bool(fall > max(z * error, FLAT_SHARE * descent) or -fall > z * error)
+    if len(values) < 9:
+        change = float(np.mean(values[-2:]) - np.mean(values[:2]))
+        return bool(abs(change) > z * max(case.val_noise, 1e-9))
+    fall, error = statistics.fall(values)
+    return bool(abs(fall) > z * error)
+
+
+def _validation_flat(case: Case) -> bool:
+    """Enough evaluations in the second half to say that validation does not move."""
+    return case.val is not None and len(case.val) >= 18 and not _validation_moves(case)
