@@ -28,8 +28,8 @@ class Case:
 
     @cached_property
     def loss(self) -> Series | None:
-        """`train/loss` with its non-finite points left out; None below 2 points."""
-        return self._finite("train/loss")
+        """`train/loss` (else `train/loss_eval`) with its non-finite points left out; None below 2 points."""
+        return self._finite("train/loss") or self._finite("train/loss_eval")
 
     @cached_property
     def val(self) -> Series | None:
@@ -131,9 +131,20 @@ class Case:
 
     @cached_property
     def annealed(self) -> bool | None:
-        """Whether the learning rate ended at or below a fifth of its peak; None without a learning rate."""
+        """Whether the learning rate ended at or below a fifth of its peak: as logged, else as the settings imply.
+
+        None where neither says.
+        """
         if self.lr is None or len(self.lr) < 3 or not self.lr.values.max() > 0:
-            return None
+            schedule, horizon = self.setting("schedule"), self.setting("horizon_updates") or self.setting("updates")
+            if schedule == "constant":
+                return False
+            if schedule not in ("cosine", "linear", "wsd", "polynomial") or not horizon:
+                return None
+            peak, least = self.setting("learning_rate"), self.setting("min_learning_rate")
+            floor = self.setting("lr_floor") or (least / peak if least and peak else 0.0)
+            # a cosine or a line is at a fifth of its fall 0.7 and 0.8 of the way: past 0.9 both are done
+            return bool(self.run.updates >= 0.9 * horizon and floor <= 0.2)
         return bool(self.lr.values[-1] <= 0.2 * self.lr.values.max())
 
     @cached_property

@@ -276,22 +276,32 @@ def spikes(values: Floats) -> list[Spike]:
     tail = float(-np.minimum(settled, 0.0).min()) if len(settled) else 0.0
     # the level is a median of 5 points: its own error, sd x sqrt(pi / 10), widens the difference by 1.15
     z = false_alarm_z(n) * math.sqrt(1 + math.pi / 10)
+    before = np.maximum(trailing_median(values, 5), trailing_median(values, window))
+    # the noise of the neighbourhood, renewed every `window` points
+    starts = np.arange(window, n, window)
+    near = np.array([noise_sd(values[max(0, i - 4 * window) : i]) for i in starts])
+    noise = np.maximum(sd, np.nan_to_num(np.repeat(near, window)[: n - window], nan=0.0))
+    noise = np.concatenate([np.full(window, sd), noise])
+    ahead = np.concatenate([np.median(np.lib.stride_tricks.sliding_window_view(values, 3), axis=1), values[-2:]])
     found: list[Spike] = []
-    i = window
-    while i < n:
-        before = max(float(np.median(values[i - 5 : i])), float(np.median(values[i - window : i])))
-        near = values[max(0, i - 4 * window) : i]
-        noise = max(sd, noise_sd(near))
-        limit = max(z * noise, 2 * tail)
-        if not values[i] - before > limit or noise == 0.0:
-            i += 1
+    free = window
+    for i in np.flatnonzero((values - before > np.maximum(z * noise, 2 * tail)) & (noise > 0)):
+        if i < free:
             continue
-        back = next((j for j in range(i + 1, n) if np.median(values[j : j + 3]) <= before + 2 * noise), None)
-        stop = n if back is None else back
-        peak = i + int(np.argmax(values[i:stop]))
-        found.append(Spike(i, peak, back, before, float(values[peak]) - before, noise))
-        i = stop + 1 if back is not None else n
+        returned = np.flatnonzero(ahead[i + 1 :] <= before[i] + 2 * noise[i])
+        back = int(i + 1 + returned[0]) if len(returned) else None
+        free = n if back is None else back + 1
+        peak = int(i + np.argmax(values[i : n if back is None else back]))
+        found.append(Spike(int(i), peak, back, float(before[i]), float(values[peak] - before[i]), float(noise[i])))
     return found
+
+
+def trailing_median(values: Floats, window: int) -> Floats:
+    """Median of the `window` points before each point (not including it); inf for the first `window`; shape (n,)."""
+    out = np.full(len(values), np.inf)
+    if len(values) > window:
+        out[window:] = np.median(np.lib.stride_tricks.sliding_window_view(values[:-1], window), axis=1)
+    return out
 
 
 def change_points(values: Floats, least: int = 5, alpha: float = 1e-3) -> list[int]:

@@ -8,7 +8,7 @@ Why it matters
 No setting repairs too few updates; comparing such runs compares how far they got.
 
 Evidence needed
-20 points of the training loss, or 8 evaluations; the learning rate, to tell an unfinished run from a finished one.
+8 points of the training loss or 8 evaluations; the learning rate, to tell an unfinished run from a finished one.
 
 Not when
 The learning rate was annealed and the planned updates reached: a finished, if short, run. Validation has begun to
@@ -42,14 +42,15 @@ STEEP = 2 * OPTIMAL_DECLINE
 STEEP_LR_UNKNOWN = 2 * STEEP
 # The decline must also be a real share of what the run has learnt at all: losses near 0 halve for ever.
 SHARE_OF_DESCENT = 0.10
+MIN_POINTS = 8  # then 5 may lie in the last half, the least for a slope with an error
 REACHED = 0.9  # below 90 % of the plan the run was cut short; the last 10 % may be a log interval
 
 
 @rule(code="GE005", stages="LC", severity="warning")
 def check(case: Case) -> Outcome:
-    series = case.val if case.val is not None and len(case.val) >= 8 else case.loss
-    if series is None or len(series) < (8 if series is case.val else 20):
-        return CouldNotCheck(("20 points of train/loss or 8 of val/loss",))
+    series = case.val if case.val is not None and len(case.val) >= MIN_POINTS else case.loss
+    if series is None or len(series) < MIN_POINTS:
+        return CouldNotCheck((f"{MIN_POINTS} points of train/loss or val/loss",))
     rise = case.val_rise
     if rise is not None and rise.rise > 0 and rise.beyond_noise:
         return Clear("validation has begun to rise")
@@ -57,10 +58,13 @@ def check(case: Case) -> Outcome:
     updates, losses = after.updates.astype(np.float64), after.values
     decline, error = decline_per_e_fold(updates, losses)
     if math.isnan(decline):
-        return CouldNotCheck(("5 points in the last third of the run",))
+        decline, error = decline_per_e_fold(updates, losses, share=1 / 2)  # few points: the last half
+    if math.isnan(decline):
+        return CouldNotCheck(("5 points in the last half of the run",))
     end = float(losses[-max(1, len(losses) // 20) :].mean())
     descent = float(series.values[0]) - end
-    planned = case.planned_updates
+    plans = [int(n) for n in (case.setting("updates"), case.setting("horizon_updates")) if n]
+    planned = max(plans, default=None)
     cut_short = planned is not None and case.run.updates < REACHED * planned
     share = STEEP_LR_UNKNOWN if case.annealed is None and not cut_short else STEEP
     threshold = max(share * abs(end), SHARE_OF_DESCENT * descent)
@@ -76,12 +80,9 @@ def check(case: Case) -> Outcome:
     if curve is not None:
         low, high = curve.between(target)
         shift = end - curve.at(last)  # the curve is anchored to the level reached
-        projection = {
-            "projected_loss": curve.at(target) + shift,
-            "projected_low": low + shift,
-            "projected_high": high + shift,
-        }
-        said = f"; {target} updates project to {curve.at(target) + shift:.3g} ({low + shift:.3g} to {high + shift:.3g})"
+        best, low, high = (max(0.0, level + shift) for level in (curve.at(target), low, high))
+        projection = {"projected_loss": best, "projected_low": low, "projected_high": high}
+        said = f"; {target} updates project to {best:.3g} ({low:.3g} to {high:.3g})"
     why = f"ended at {last} of {planned} updates" if cut_short else f"ended at update {last}"
     return Found(
         title=f"The run {why} while the loss still fell by {decline:.2g} per e-fold{said}",

@@ -1,8 +1,9 @@
 """Validation moves less than its own noise, so decisions taken on it are noise.
 
 Finds
-Over the second half of the run the level of the validation loss moved less than the scatter of a single evaluation,
-although that scatter is large enough to hide a real difference.
+Over the second half of the run the level of the validation loss moved less than the uncertainty of a single
+evaluation (its scatter, or the standard error that its tokens or samples give), although that is large enough to hide
+a real difference.
 
 Why it matters
 Early stopping, best checkpoint and reduce-on-plateau then pick evaluations by luck.
@@ -34,6 +35,10 @@ MIN_EVALUATIONS = 10
 MATERIAL_SHARE = 0.01
 
 
+# Assumption: mean losses of documents differ by a tenth of the loss (their spread in web text is that or more).
+SAMPLE_SPREAD = 0.1
+
+
 @rule(code="GE002", stages="LC", severity="note")
 def check(case: Case) -> Outcome:
     val = case.val
@@ -42,25 +47,34 @@ def check(case: Case) -> Outcome:
     if len(val) < MIN_EVALUATIONS:
         return CouldNotCheck((f"at least {MIN_EVALUATIONS} evaluations",))
     half = val.values[len(val) // 2 :]
-    noise = noise_sd(val.values) if len(half) < 5 else noise_sd(half)
-    if noise < MATERIAL_SHARE * abs(float(half.mean())):
-        return Clear("evaluations scatter by less than 1 %")
+    tokens, samples = case.setting("validation_tokens"), case.setting("validation_samples")
+    if samples and not tokens and case.setting("context"):
+        tokens = samples * case.setting("context")
+    level = abs(float(half.mean()))
+    expected = math.nan
+    if tokens and case.is_token_loss:
+        expected = validation_standard_error(level, tokens)
+    elif samples:
+        expected = SAMPLE_SPREAD * level / math.sqrt(samples)
+    scatter = noise_sd(half)
+    noise = max(scatter, 0.0 if math.isnan(expected) else expected)
+    if noise < MATERIAL_SHARE * level:
+        return Clear("evaluations are known to better than 1 %")
     moved, _ = fall(half)
     if math.isnan(moved):
         moved = float(half[0] - half[-1])
     if abs(moved) >= noise:
         return Clear("validation moves by more than its scatter")
-    tokens = case.setting("validation_tokens")
-    expected = validation_standard_error(float(half.mean()), tokens) if tokens and case.is_token_loss else math.nan
-    detail = (
-        "" if math.isnan(expected) else f"{tokens} tokens per evaluation explain a standard error of {expected:.3g}."
-    )
+    detail = f"Point to point they scatter by {scatter:.3g}."
+    if not math.isnan(expected):
+        size = f"{tokens} tokens" if tokens and case.is_token_loss else f"{samples} samples"
+        detail += f" {size} per evaluation give a standard error of about {expected:.3g}, on the same text or on other."
     decides = case.setting("patience") is not None or case.setting("schedule") == "plateau"
     first, last = int(val.updates[len(val) // 2]), int(val.updates[-1])
     # evaluations needed so that the mean of k shows the movement at 2 standard errors: k = (2 noise / moved)^2
     needed = math.ceil((2 * noise / abs(moved)) ** 2) if moved else 0
     return Found(
-        title=f"Evaluations scatter by {noise:.3g} but moved only {abs(moved):.3g} over the second half",
+        title=f"Evaluations are uncertain by {noise:.3g} but moved only {abs(moved):.3g} over the second half",
         evidence=(
             Evidence("val/loss", (first, last), "movement of the level", abs(moved), noise, val.source(len(val) - 1)),
         ),

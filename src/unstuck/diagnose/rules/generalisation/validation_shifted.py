@@ -8,7 +8,8 @@ Why it matters
 The validation loss then measures another distribution; its level and its gap to training say nothing of overfitting.
 
 Evidence needed
-Training loss and at least 5 evaluations; the tokens of one epoch or the epoch, to rule out memorisation.
+Training loss and at least 5 evaluations; the tokens of one epoch or the epoch, to rule out memorisation (else
+only evaluations in the first 15 % of the run and gaps above 20 % count).
 
 Not when
 The gap grows from near nothing (overfitting); the first evaluations come after the first epoch; the gap is below
@@ -32,6 +33,7 @@ from unstuck.diagnose.statistics import false_alarm_z
 
 # 10 %: nanoGPT's shakespeare_char, whose validation is the tail of one book, is 5 % apart after one epoch.
 MATERIAL_SHARE = 0.10
+FIRST_PART = 0.15  # of the run: memorisation that early has a long run of overfitting behind it
 # A gap that is there from the start keeps its size; memorisation at least doubles it.
 KEEPS = 0.5
 
@@ -45,19 +47,21 @@ def check(case: Case) -> Outcome:
     if len(val) < 5:
         return CouldNotCheck(("at least 5 evaluations",))
     last_first_epoch = _end_of_first_epoch(case)
+    share = MATERIAL_SHARE
     if last_first_epoch is None:
-        return CouldNotCheck(("train_tokens and tokens per update, or epoch",))
+        # unknown when text comes back: only the very first evaluations count, and the gap must be twice as large
+        last_first_epoch, share = FIRST_PART * float(case.run.updates), 2 * MATERIAL_SHARE
     # an untrained model has no gap whatever the splits: only evaluations after the training log began count
     seen = (val.updates >= max(1, int(case.loss.updates[0]))) & (val.updates <= last_first_epoch)
-    if seen.sum() < 3:
-        return CouldNotCheck(("3 evaluations within the first epoch",))
+    if seen.sum() < 2:
+        return CouldNotCheck(("2 evaluations within the first epoch (train_tokens and tokens per update, or epoch)",))
     gap = val.values - train
     early = float(np.median(gap[seen][:3]))
     final = float(np.median(gap[-3:]))
     scatter = case.val_noise if case.val_noise == case.val_noise else 0.0
     loss_noise = case.loss_noise if case.loss_noise == case.loss_noise else 0.0
     threshold = max(
-        MATERIAL_SHARE * float(np.median(val.values[seen][:3])),
+        share * float(np.median(val.values[seen][:3])),
         # median of 3: its error is 1.25 sd / sqrt(3)
         false_alarm_z(1) * 1.25 / 3**0.5 * float(np.hypot(scatter, loss_noise)),
     )
@@ -67,7 +71,7 @@ def check(case: Case) -> Outcome:
         return Clear("the gap grows: memorisation, not different text")
     first, last = int(val.updates[seen][0]), int(val.updates[-1])
     return Found(
-        title=f"Validation is {early:.3g} above training from update {first} on, within the first epoch",
+        title=f"Validation is {early:.3g} above training from the first evaluations on (update {first})",
         evidence=(
             Evidence(
                 "val/loss",

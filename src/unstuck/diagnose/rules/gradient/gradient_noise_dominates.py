@@ -14,7 +14,8 @@ Batch size and context (tokens per update), 60 points of the training loss, a vo
 
 Not when
 A small batch whose loss still falls: noisy but sound (a small batch is sample-efficient at a fitting learning rate). A
-pretrained start, whose flat curve is ordinary. An annealed learning rate.
+pretrained start, whose flat curve is ordinary. With a thousandth of the critical batch and a loss that still falls,
+or an annealed learning rate, it is a note.
 
 Remedy
 Accumulate more micro-batches per update, or lower the learning rate in proportion to the root of the batch.
@@ -34,6 +35,7 @@ from unstuck.diagnose.statistics import fall, noise_sd
 
 MIN_POINTS = 60  # 30 in the second half, 10 in each of its outer thirds
 FAR_BELOW = 0.01  # a hundredth of the critical batch: 99 % of an update's squared length is noise (McCandlish eq. 2.9)
+NOISE_ONLY = 0.001  # a thousandth: said as a note when one point scatters by more than half a run gains
 SCATTER_OVER_PROGRESS = 5.0  # scatter of one logged loss against the progress of half a run
 FLOOR_SHARE = 0.35  # of ln V: half of the unigram entropy; a loss below it has learnt context
 
@@ -57,14 +59,12 @@ def check(case: Case) -> Outcome:
         return Clear("the batch is within a hundredth of the critical batch")
     if case.start in ("pretrained", "checkpoint") or not case.is_token_loss:
         return Clear("not a fresh language model")
-    if case.annealed:
-        return Clear("the learning rate was annealed")
-    if level < FLOOR_SHARE * case.chance:
-        return Clear("the loss is low: context was learnt")
     fell, error = fall(half)
     scatter = noise_sd(half)
+    stalled = not case.annealed and level >= FLOOR_SHARE * case.chance and fell <= 2 * error
     # progress not shown at 2 standard errors, and even the most that the data allow is small against the scatter
-    if fell > 2 * error or scatter < SCATTER_OVER_PROGRESS * max(abs(fell), error):
+    stalled = stalled and scatter >= SCATTER_OVER_PROGRESS * max(abs(fell), error)
+    if not stalled and not (tokens < NOISE_ONLY * critical and scatter > abs(fell)):
         return Clear("the loss still falls, or scatters little")
     first, last = int(loss.updates[len(loss) // 2]), int(loss.updates[-1])
     return Found(
@@ -75,6 +75,7 @@ def check(case: Case) -> Outcome:
             Evidence("train/loss", (first, last), "scatter of one point", scatter, SCATTER_OVER_PROGRESS * abs(fell)),
         ),
         confidence=0.6,
+        severity="warning" if stalled else "note",
         detail="The scatter of the loss stands in for the gradient noise, which a log alone does not show.",
         facts={"tokens_per_update": tokens, "critical_tokens": critical, "scatter": scatter, "progress": fell},
     )

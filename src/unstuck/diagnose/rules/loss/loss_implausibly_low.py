@@ -19,7 +19,8 @@ Remedy
 Search validation windows in the training text; change a later token and see whether an earlier prediction moves.
 
 References
-Shannon 1951: printed English carries 0.6 to 1.3 bits per character. Morris et al. 2025 (arXiv 2505.24832): models
+Shannon 1951: printed English carries 0.6 to 1.3 bits per character. Hoffmann et al. 2022 (arXiv 2203.15556): what a
+model of N parameters reaches. Morris et al. 2025 (arXiv 2505.24832): models
 memorise about 3.6 bits per parameter.
 """
 
@@ -32,9 +33,11 @@ import numpy as np
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 
-SHANNON_LOW = 0.6  # bits per character, the lower bound of Shannon 1951
+# Hoffmann et al. 2022: 1.69 + 406 / N^0.34 nats per token for N parameters and unlimited data, tokens of about 4.4
+# characters: 0.55 bits per character for unlimited N, just below the 0.6 of Shannon 1951.
+ENTROPY, COEFFICIENT, EXPONENT = 1.69, 406.0, 0.34
 # Simple or templated text (children's stories, chat formats) compresses two to three times better than prose: only
-# below 0.3 of Shannon's bound is nothing natural left.
+# below 0.3 of what a model of this size can reach on prose is nothing natural left.
 FAR_BELOW = 0.3
 # Characters per token: 1 at 256 ids and below (bytes, characters), 4.4 at GPT-2's 50257 (English), about linear in ln V
 # between (BPE merges of decreasing worth).
@@ -58,8 +61,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(tuple(missing))
     if len(val) < 3:
         return CouldNotCheck(("at least 3 evaluations",))
-    vocabulary = int(case.setting("vocabulary") or 0)
-    bound = SHANNON_LOW * math.log(2) * characters_per_token(vocabulary)
+    bound = expected_loss(int(case.setting("vocabulary") or 0), case.setting("parameters"))
     threshold = FAR_BELOW * bound
     low = float(np.median(val.values[-3:]))
     if low <= 0.0 and bool((loss.values[-3:] == 0.0).all()):
@@ -72,7 +74,7 @@ def check(case: Case) -> Outcome:
         return Clear("validation stays behind training: ordinary memorisation")
     first = int(val.updates[int(np.argmax(val.values < threshold))])
     return Found(
-        title=f"Validation loss {low:.3g} equals training, far below what text allows ({bound:.3g} nats/token)",
+        title=f"Validation loss {low:.3g} equals training, far below what prose allows ({bound:.3g})",
         evidence=(
             Evidence(
                 "val/loss",
@@ -89,6 +91,12 @@ def check(case: Case) -> Outcome:
         detail=_capacity(case, low, bound),
         facts={"level": low, "bound": bound, "gap": gap, "first_update": first},
     )
+
+
+def expected_loss(vocabulary: int, parameters: float | None) -> float:
+    """Nats per token that a model of this many parameters reaches on prose with unlimited data (None: any size)."""
+    per_gpt2_token = ENTROPY + (COEFFICIENT / parameters**EXPONENT if parameters else 0.0)
+    return per_gpt2_token * characters_per_token(vocabulary) / CHARACTERS_AT_GPT2
 
 
 def characters_per_token(vocabulary: int) -> float:

@@ -25,12 +25,14 @@ Incident I4: training fell to 0.47 while validation stayed at 2.21-2.30 from ste
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.learning_curve import fit_learning_curve
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import fall
+from unstuck.diagnose.statistics import fall, noise_sd
 
 MIN_POINTS = 30  # the second half then has 15 points, its outer thirds 5 each
 MIN_EVALUATIONS = 8
@@ -67,6 +69,13 @@ def check(case: Case) -> Outcome:
             return Clear("the learning rate was near zero")
     fell, error = fall(window.values)
     level = float(np.median(window.values))
+    for other in (case.run.get("train/loss_eval"), case.val):  # measured on more tokens: quieter
+        late = None if other is None else other.finite().between(int(window.updates[0]), case.run.updates)
+        if other is None or late is None or len(late) < 4:
+            continue
+        noise, third = noise_sd(late.values if len(late) >= 5 else other.finite().values), max(1, len(late) // 3)
+        if (quiet := noise * math.sqrt(2 / third)) < error:
+            fell, error = float(late.values[:third].mean() - late.values[-third:].mean()), quiet
     if level <= FLOOR_SHARE * float(loss.values[0]):
         return Clear("the loss is near zero")
     # 2 standard errors: the largest fall that the data still allow must be less than half of an ordinary gain
