@@ -246,11 +246,15 @@ FLATTER = 0.1
 HIDDEN = 0.05
 
 
-def flat_since_half(case: Case) -> tuple[bool, float] | None:
+def flat_since_half(case: Case, against: float | None = None) -> tuple[bool, float] | None:
     """Whether the training loss is flat over the second half of the run, and its fall there as a share of the descent.
 
     Flat: the fall is within its error (one chance in a thousand) where that error is small, or less than a tenth of
     what the doubling of updates before it gave. None below 24 points.
+
+    Args:
+        case: the run.
+        against: what the error must be small against, instead of the descent: a run that is stuck has hardly any.
     """
     if case.loss is None or case.loss_trend is None or len(case.loss) < 24:
         return None
@@ -261,9 +265,10 @@ def flat_since_half(case: Case) -> tuple[bool, float] | None:
     if np.isnan(fall) or not descent > 0:
         return None
     slack = statistics.false_alarm_z(1) * error
+    hidden = HIDDEN * (descent if against is None else against)
     quarter, half, end = (float(trend[min(n - 1, k)]) for k in (n // 4, n // 2, n - 1))
-    flatter = half - end < FLATTER * (quarter - half) and slack < HIDDEN * descent
-    within = fall < slack < HIDDEN * descent
+    flatter = half - end < FLATTER * (quarter - half) and slack < hidden
+    within = fall < slack < hidden
     return bool(flatter or within), float(fall / descent)
 
 

@@ -233,9 +233,10 @@ def _stuck(case: Case, scale: Scale | None, peak: float) -> Sign | None:
     level = float(case.loss_trend.values[-1])
     span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
     source = case.loss.source(len(case.loss) - 1)
+    stuck = flat_since_half(case, against=level)
     flat = flat_since_half(case)
     stands = flat is not None and flat[0]
-    if near_frequencies(case, level) and stands:
+    if near_frequencies(case, level) and stuck is not None and stuck[0]:
         says = f"the loss stands at {level:.4g}, no better than frequencies give"
         return Sign(says, Evidence("train/loss", span, "level at the end", level, None, source), 0.88, "error")
     if peak >= FAR_OVER * scale.high and stands and flat is not None:

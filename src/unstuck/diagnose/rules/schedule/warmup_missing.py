@@ -115,7 +115,7 @@ def _damage(case: Case, peak: float) -> Evidence | None:
 def _thrown(case: Case, loss: Series, peak: float) -> Evidence | None:
     """A fall to the level of frequencies within the first tenth, and nothing after it, at a rate over the usual."""
     scale = published_scale(case, group_algorithm=_algorithm(case))
-    flat = flat_since_half(case)
+    flat = flat_since_half(case, against=float(loss.values[0]))
     if scale is None or peak < STUCK_OVER * scale.typical or flat is None or not flat[0]:
         return None
     level = float(np.median(loss.values[len(loss) // 2 :]))
