@@ -28,6 +28,7 @@ SHARED_NAMES = (
 )  # fmt: skip
 LOG_SUFFIXES = (".log", ".txt", ".out", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".err")
 NEVER = ("trainer_state.json", "summary.json", "labels.json", "tokenizer.json", "tokenizer_config.json")
+OURS = ("findings.jsonl", "ledger.jsonl")  # what unstuck writes beside metrics.jsonl is no log of another run
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _other_logs(log: Path) -> int:
         return 0
     if log.name == "trainer_state.json":
         return 0
-    return sum(name.endswith(suffixes) and name not in (*SHARED_NAMES, "requirements.txt") for name in names)
+    return sum(name.endswith(suffixes) and name not in (*SHARED_NAMES, *OURS, "requirements.txt") for name in names)
 
 
 def settle(run: Run, logged: Mapping[str, Setting], beside: Beside, dialect: str | None = None) -> None:
