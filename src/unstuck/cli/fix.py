@@ -49,7 +49,7 @@ def command(
     remedy = next((r for r in finding.remedies if r.patch), None) if finding is not None else None
     prescribed = None
     if finding is not None and remedy is not None:
-        prescribed = prescription(diagnosis.run, remedy.patch, finding.rule.name)
+        prescribed = prescription(diagnosis.run, remedy.patch, finding.rule.name, config)
     kept: Path | None = None
     if apply and prescribed is not None and remedy is not None:
         if remedy.safety == "unsafe" and not unsafe:

@@ -19,6 +19,7 @@ from unstuck.config.recipe import load_recipe
 from unstuck.config.render import scalar
 from unstuck.errors import UserError
 from unstuck.runs import Run
+from unstuck.runs.beside import read_beside
 
 # How each dialect sets a value where the run is started.
 ON_COMMAND_LINE = {
@@ -53,11 +54,12 @@ class Prescription:
     replaces: bool
 
 
-def prescription(run: Run, patch: ConfigPatch, why: str) -> Prescription:
+def prescription(run: Run, patch: ConfigPatch, why: str, config: Path | None = None) -> Prescription:
     """Translate a patch for this run.
 
     Args:
         why: the rule's name, for the origin of the new values.
+        config: the configuration file, when the user named it; else the one beside the log.
 
     Raises:
         UserError: the configuration file cannot be edited by a program.
@@ -68,7 +70,7 @@ def prescription(run: Run, patch: ConfigPatch, why: str) -> Prescription:
     own = _own_config(run)
     if own is not None:
         return _ours(own, theirs, patch, why)
-    path = _configuration_of(run, theirs)
+    path = config or _configuration_of(run, theirs)
     if path is None:
         return Prescription(theirs, None, "", "", options, False)
     old = files.read_text(path)
@@ -143,9 +145,11 @@ def _configuration_of(run: Run, theirs: tuple[Change, ...]) -> Path | None:
     logs = {Path(series.file).name for series in run.series.values()} | NOT_CONFIGURATION
     votes: dict[Path, int] = {}
     wanted = {change.key for change in theirs}
-    for key, setting in run.raw_settings.items():
+    source = Path(run.source)
+    beside = read_beside(source).raw if source.is_file() else {}  # the log's own print of a setting hides its file
+    for key, setting in [*run.raw_settings.items(), *beside.items()]:
         path = _found(setting.source.file, run)
-        if path is None or path.name in logs:
+        if path is None or path.name in logs or path == source:
             continue
         votes[path] = votes.get(path, 0) + (1000 if key in wanted else 1)
     for path in sorted(votes, key=lambda p: -votes[p]):

@@ -105,6 +105,7 @@ def in_dialect(change: Change, run: Run) -> Change:
     if setting is not None and setting.written is not None and _scaled(setting.value, setting.written):
         # The user's unit is a multiple of ours (nanoGPT's min_lr of our floor, accumulation over all devices).
         new = change.new * setting.written / setting.value
+        new = max(1, round(new)) if isinstance(setting.written, int) else float(f"{new:.6g}")
     if isinstance(old, int) and not isinstance(old, bool) and isinstance(new, float) and new.is_integer():
         new = int(new)
     if isinstance(old, str) and not isinstance(new, str) and run.dialect == "environment":

@@ -13,8 +13,7 @@ Facts (`Found.facts`) that the remedies read. All are optional: a missing one tu
 | lr-not-as-configured | `factor` (applied / expected), `cause` (`accumulation`, `world_size`, `micro_batches`, `per_epoch`, `group_factor`, `batch_scaling`, `resume`), `expected_lr`, `horizon_applied` (updates), `group`, `group_factor` |
 | lr-stale-after-resume | `asked_lr` (or `expected_lr`), `applied_lr`, `update` |
 | lr-group-starved | `group`, `starved_factor` (its rate / the base's) |
-| warmup-too-long | `warmup_updates` (applied), `warmup_share`, `horizon_updates` |
-| warmup-missing | `warmup_updates` (configured or seen) |
+| warmup-too-long | `warmup_applied` (updates) |
 | schedule-constant | `flat_from` (update) |
 | schedule-wrong-horizon | `horizon_applied` (updates), `factor` (applied / planned horizon), `planned_updates`, `cause` as above |
 | gradient-exploding | `typical_norm` (before it grew), `first_update` |

@@ -17,7 +17,9 @@ STEP_LAW = "Step Law, arXiv 2503.04715"
 
 def known(case: Case, name: str) -> bool:
     """Whether the setting may be patched: its old value was read, or it is one of our own keys, which all have one."""
-    return name in case.run.settings or (case.run.dialect == "unstuck" and key_in_dialect(name, case.run) != name)
+    theirs = key_in_dialect(name, case.run)
+    ours = case.run.dialect == "unstuck" and theirs != name
+    return name in case.run.settings or theirs in case.run.raw_settings or ours
 
 
 def key(case: Case, name: str) -> str:

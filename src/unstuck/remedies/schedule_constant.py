@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unstuck.config.dialects import in_dialect
+from unstuck.config.patch import Change
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Found, Remedy
 from unstuck.remedies._common import key, known, planned_updates, prescribe
@@ -18,15 +20,17 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
     kind = KIND.get(case.run.dialect, "linear")
     planned = planned_updates(case, found)
     changes: dict[str, object] = {"schedule": kind}
-    if planned and (known(case, "horizon_updates") or "lr_decay_iters" in case.run.raw_settings):
-        old = case.setting("horizon_updates") or _raw_horizon(case)
+    if planned and known(case, "horizon_updates"):
+        # decay_lr=False hides nanoGPT's horizon, which counts again once the decay is on
+        old = case.setting("horizon_updates") or _written(case, key(case, "horizon_updates"))
         if old and old != planned:
             changes["horizon_updates"] = planned
     where = f" over {planned:,} updates" if planned else ""
-    summary = f"Decay the learning rate to zero{where} ({key(case, 'schedule')}: {kind})."
+    theirs = in_dialect(Change("schedule", None, kind), case.run)
+    summary = f"Decay the learning rate to zero{where} ({theirs.key}: {theirs.new})."
     return (prescribe(case, changes, summary, "unsafe", REASON),)
 
 
-def _raw_horizon(case: Case) -> float | None:
-    setting = case.run.raw_settings.get("lr_decay_iters")
+def _written(case: Case, key: str) -> float | None:
+    setting = case.run.raw_settings.get(key)
     return float(setting.value) if setting is not None and isinstance(setting.value, (int, float)) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Found, Remedy
-from unstuck.remedies._common import advice, fact, key, prescribe, short_warmup, warmup_change
+from unstuck.remedies._common import advice, fact, horizon, key, prescribe, short_warmup, warmup_change
 
 
 def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
@@ -12,7 +12,8 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
     if wanted is None:
         return (advice("Shorten the warm-up to 2 / (1 - beta2) updates, at most a tenth of the run."),)
     updates, why = wanted
-    now = fact(found, "warmup_updates") or case.setting("warmup_updates")
+    share, total = case.setting("warmup_share"), horizon(case)
+    now = case.setting("warmup_updates") or (share * total if share and total else fact(found, "warmup_applied"))
     if now and now <= updates:
         return (advice(f"Plan more updates: {now:g} of warm-up suit a run of {10 * now:,.0f}.", why),)
     changes = warmup_change(case, updates)
