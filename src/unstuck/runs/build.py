@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from unstuck.runs.run import Run, Series, Setting, Source, series_from_points
-
-Point = tuple[int, float, int]  # update, value, line
+from unstuck.runs.run import Floats, Ints, Run, Series, Setting, Source, series_from_columns
 
 
 class Match(NamedTuple):
@@ -24,22 +24,60 @@ NO_MATCH = Match(0.0, "nothing of this format in it")
 
 
 @dataclass(slots=True)
+class Column:
+    """The points of one series in the order of the log, compact."""
+
+    updates: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+    lines: array[int] = field(default_factory=lambda: array("q"))
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> None:
+        self.updates = array("q", np.asarray(self.updates)[mask].tobytes())
+        self.values = array("d", np.asarray(self.values)[mask].tobytes())
+        self.lines = array("q", np.asarray(self.lines)[mask].tobytes())
+
+
+@dataclass(slots=True)
 class Points:
     """Points by series name while a log is read, in the order of the log."""
 
     file: str
-    by_name: dict[str, list[Point]] = field(default_factory=dict)
+    by_name: dict[str, Column] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return any(len(column.updates) for column in self.by_name.values())
 
     def add(self, name: str, update: int, value: float, line: int) -> None:
-        self.by_name.setdefault(name, []).append((update, value, line))
+        column = self.by_name.get(name)
+        if column is None:
+            column = self.by_name[name] = Column()
+        column.updates.append(update)
+        column.values.append(value)
+        column.lines.append(line)
+
+    def add_many(self, name: str, updates: Ints, values: Floats, lines: Ints) -> None:
+        """Append points given as columns of shape (n,)."""
+        column = self.by_name.setdefault(name, Column())
+        column.updates.frombytes(updates.astype(np.int64).tobytes())
+        column.values.frombytes(values.astype(np.float64).tobytes())
+        column.lines.frombytes(lines.astype(np.int64).tobytes())
+
+    def extend(self, other: Points) -> None:
+        """Append the points of a later part of the log."""
+        for name, theirs in other.by_name.items():
+            mine = self.by_name.setdefault(name, Column())
+            mine.updates.extend(theirs.updates)
+            mine.values.extend(theirs.values)
+            mine.lines.extend(theirs.lines)
 
     def drop_after(self, update: int) -> int:
         """Forget what came after `update`, because the run went back to it; returns how many points that were."""
         dropped = 0
-        for name, points in self.by_name.items():
-            kept = [p for p in points if p[0] <= update]
-            dropped += len(points) - len(kept)
-            self.by_name[name] = kept
+        for column in self.by_name.values():
+            kept = np.asarray(column.updates) <= update
+            dropped += int((~kept).sum())
+            if not kept.all():
+                column.keep(kept)
         return dropped
 
     def series(
@@ -48,9 +86,17 @@ class Points:
         """The series by name; later points at an update replace earlier ones beyond it."""
         units, logged_as = units or {}, logged_as or {}
         return {
-            name: series_from_points(name, points, self.file, unit=units.get(name), logged_as=logged_as.get(name))
-            for name, points in self.by_name.items()
-            if points
+            name: series_from_columns(
+                name,
+                np.array(column.updates, dtype=np.int64),
+                np.array(column.values, dtype=np.float64),
+                np.array(column.lines, dtype=np.int64),
+                self.file,
+                unit=units.get(name),
+                logged_as=logged_as.get(name),
+            )
+            for name, column in self.by_name.items()
+            if len(column.updates)
         }
 
 

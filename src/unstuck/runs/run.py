@@ -168,12 +168,29 @@ def series_from_points(
     A run that goes back (a resume from an older checkpoint) writes an update twice; the later row is what the run
     went on from, so rows after the step back replace the earlier ones from that update on.
     """
-    kept: list[tuple[int, float, int]] = []
-    for point in points:
-        while kept and kept[-1][0] > point[0]:
-            kept.pop()
-        kept.append(point)
-    updates = np.array([p[0] for p in kept], dtype=np.int64)
-    values = np.array([p[1] for p in kept], dtype=np.float64)
-    lines = np.array([p[2] for p in kept], dtype=np.int64)
-    return Series(name, updates, values, lines, file, unit, logged_as)
+    updates, values, lines = zip(*points, strict=True) if points else ((), (), ())
+    return series_from_columns(
+        name,
+        np.array(updates, dtype=np.int64),
+        np.array(values, dtype=np.float64),
+        np.array(lines, dtype=np.int64),
+        file,
+        unit=unit,
+        logged_as=logged_as,
+    )
+
+
+def series_from_columns(
+    name: str,
+    updates: Ints,
+    values: Floats,
+    lines: Ints,
+    file: str,
+    *,
+    unit: str | None = None,
+    logged_as: str | None = None,
+) -> Series:
+    """As `series_from_points`, from columns of shape (n,) in the order of the log."""
+    # A point survives when no later point has a smaller update: it is not above the minimum of its suffix.
+    kept = updates <= np.minimum.accumulate(updates[::-1])[::-1]
+    return Series(name, updates[kept], values[kept], lines[kept], file, unit, logged_as)

@@ -10,16 +10,22 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from unstuck.errors import UserError
 from unstuck.runs import names
 from unstuck.runs.beside import Beside, settle
 from unstuck.runs.build import NO_MATCH, Match, Points, add_raw, changed_settings
 from unstuck.runs.logfile import LogFile, number, parse_json
-from unstuck.runs.run import Event, Run, Setting, Source
+from unstuck.runs.run import Event, Run, Series, Setting, Source
 
 FORMAT = "jsonl-metrics"
 
@@ -35,19 +41,64 @@ MAX_DEPTH = 4
 
 
 @dataclass(slots=True)
-class Row:
-    line: int
-    values: dict[str, float]
+class Columns:
+    """One key of a stretch of rows: which rows have it, and its values."""
+
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
 
 
 @dataclass(slots=True)
 class Part:
-    """A stretch of rows between two starts of the program."""
+    """A stretch of rows between two starts of the program, by columns; `lines` has the line of each row."""
 
-    rows: list[Row] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("q"))
+    columns: dict[str, Columns] = field(default_factory=dict)
     raw: dict[str, Setting] = field(default_factory=dict)
-    events: list[tuple[int, str]] = field(default_factory=list)
+    events: list[tuple[int, str, dict[str, float]]] = field(default_factory=list)  # line, text, values of a summary
     line: int = 1
+
+    def add(self, line: int, values: Mapping[str, float]) -> None:
+        row = len(self.lines)
+        self.lines.append(line)
+        for key, value in values.items():
+            column = self.columns.get(key)
+            if column is None:
+                column = self.columns[key] = Columns()
+            column.rows.append(row)
+            column.values.append(value)
+
+    def steps(self) -> list[float]:
+        """First, and last, finite value of the part's own x-axis; empty without one."""
+        key = next((key for key in names.x_axis(self.counts()) if key is not None), None)
+        values = np.asarray(self.columns[key].values) if key is not None else np.empty(0)
+        values = values[np.isfinite(values)]
+        return [float(values[0]), float(values[-1])] if len(values) else []
+
+    def counts(self) -> dict[str, int]:
+        return {key: len(column.values) for key, column in self.columns.items()}
+
+    def resumes(self) -> tuple[int, str] | None:
+        """Line and text of the message that says the run was resumed."""
+        return next(((line, text) for line, text, _ in self.events if _RESUMED.search(text)), None)
+
+    def between(self, first: int, last: int) -> Part:
+        """The rows first to last - 1 as a part of their own."""
+        lines = np.asarray(self.lines)[first:last]
+        piece = Part(_int_array(lines), raw=self.raw if first == 0 else {}, line=int(lines[0]) if len(lines) else 1)
+        low, high = (int(lines[0]) if first else 0), (int(lines[-1]) if len(lines) else 0)
+        final = last >= len(self.lines)
+        piece.events = [e for e in self.events if low <= e[0] <= high or (final and e[0] > high)]
+        for key, column in self.columns.items():
+            rows, values = np.asarray(column.rows), np.asarray(column.values)
+            mask = (rows >= first) & (rows < last)
+            if mask.any():
+                piece.columns[key] = Columns(_int_array(rows[mask] - first), array("d", values[mask].tobytes()))
+        return piece
+
+
+def _int_array(values: npt.NDArray[np.int64]) -> array[int]:
+    return array("q", values.astype(np.int64).tobytes())
 
 
 def match(log: LogFile) -> Match:
@@ -98,78 +149,72 @@ def _parts(log: LogFile) -> tuple[list[Part], int]:
             torn += bool(text.strip())
             continue
         config = next((row[key] for key in CONFIG_KEYS if isinstance(row.get(key), dict)), None)
-        told = next((v for key in EVENT_KEYS if isinstance(v := row.get(key), str)), None)
-        if config is not None and (parts[-1].rows or parts[-1].raw):
-            parts.append(Part(line=line))
         if config is not None:
+            if parts[-1].lines or parts[-1].raw:
+                parts.append(Part(line=line))
             add_raw(parts[-1].raw, config, Source(log.name, line))
             continue
-        if told is not None and _RESUMED.search(told) and parts[-1].rows:
+        told = next((v for key in EVENT_KEYS if isinstance(v := row.get(key), str)), None)
+        if told is not None and _RESUMED.search(told) and parts[-1].lines:
             parts.append(Part(line=line))
-        if told is not None:
-            parts[-1].events.append((line, told[:300]))
         values = _flat(row)
-        if values:
-            parts[-1].rows.append(Row(line, values))
-        elif told is None and not parts[-1].rows and not parts[-1].raw and len(row) > 3:
+        if "train_runtime" in values:  # transformers' summary of the whole run is no point of a curve
+            parts[-1].events.append((line, "end of training", values))
+        elif values:
+            parts[-1].add(line, values)
+        elif told is None and not parts[-1].lines and not parts[-1].raw and len(row) > 3:
             add_raw(parts[-1].raw, row, Source(log.name, line))  # a first line of settings without the key "config"
+        if told is not None:
+            parts[-1].events.append((line, told[:300], {}))
     return parts, torn
 
 
 def _join(parts: list[Part]) -> list[list[Part]]:
-    """Parts that belong to one run: its later parts go on from a step beyond the first step of the run.
-
-    Within a part, steps that begin again at (or before) the part's first step are another run in the same file.
-    """
+    """Parts that belong to one run: its later parts go on from a step beyond the first step of the run."""
     groups: list[list[Part]] = []
     for part in (piece for whole in parts for piece in _split_at_restarts(whole)):
-        if not groups:
-            groups.append([part])
-            continue
-        before = [step for p in groups[-1] for step in _steps(p)]
-        here = _steps(part)
-        if before and here and here[0] <= before[0] and not any(_RESUMED.search(text) for _, text in part.events):
+        before = next((steps for p in groups[-1] if (steps := p.steps())), []) if groups else []
+        here = part.steps()
+        starts_again = bool(before and here) and here[0] <= before[0] and part.resumes() is None
+        if not groups or starts_again:
             groups.append([part])
         else:
             groups[-1].append(part)
     return groups
 
 
-def _steps(part: Part) -> list[float]:
-    counts = _counts(part.rows)
-    step, micro, epoch = names.x_axis(counts)
-    key = step or micro or epoch
-    return [] if key is None else [row.values[key] for row in part.rows if math.isfinite(row.values.get(key, math.nan))]
-
-
 def _split_at_restarts(part: Part) -> list[Part]:
-    counts = _counts(part.rows)
+    """A part cut where its steps begin again at (or before) its first one: another run in the same file."""
+    counts = part.counts()
     step, micro, _ = names.x_axis(counts)
     key = step or micro
     loss = next((k for k, name in names.assign(counts).items() if name.canonical == "train/loss"), None)
     if key is None or loss is None:
         return [part]
-    pieces = [Part(raw=part.raw, events=part.events, line=part.line)]
-    first = highest = None
-    for row in part.rows:
-        at = row.values.get(key) if loss in row.values else None
-        if at is not None and first is not None and highest is not None and at <= first < highest:
-            pieces.append(Part(raw=part.raw, line=row.line))
-            first = highest = None
-        if at is not None:
-            first = at if first is None else first
-            highest = at if highest is None else max(at, highest)
-        pieces[-1].rows.append(row)
-    return pieces
+    rows, steps = np.asarray(part.columns[key].rows), np.asarray(part.columns[key].values)
+    training = np.isin(rows, np.asarray(part.columns[loss].rows)) & np.isfinite(steps)
+    rows, steps = rows[training], steps[training]
+    cuts = [0]
+    at = 0
+    while at < len(steps):
+        again = np.flatnonzero((steps[at + 1 :] <= steps[at]) & (np.maximum.accumulate(steps[at:-1]) > steps[at]))
+        if not len(again):
+            break
+        at += 1 + int(again[0])
+        cuts.append(int(rows[at]))
+    if len(cuts) == 1:
+        return [part]
+    return [part.between(first, last) for first, last in pairwise([*cuts, len(part.lines)])]
 
 
 def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
     run = Run(str(log.path) + which, FORMAT)
     logged: dict[str, Setting] = {}
+    counts: Counter[str] = Counter()
     for part in parts:
         logged.update(part.raw)
+        counts.update(part.counts())
     settle(run, logged, beside)
-    counts = _counts([row for part in parts for row in part.rows])
     axis = _Axis(run, counts)
     given = names.assign(counts)
     points = Points(log.name)
@@ -177,25 +222,24 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
     units: dict[str, str | None] = {}
     for place, part in enumerate(parts):
         start = axis.last
-        for line, text in part.events:
-            _event(run, Source(log.name, line), text, axis.last)
-        for row in part.rows:
-            if "train_runtime" in row.values:  # transformers' summary of the whole run is no point of a curve
-                run.events.append(Event("end", axis.last, "end of training", Source(log.name, row.line), row.values))
-                continue
-            update = axis.update(row)
-            for key, value in row.values.items():
-                if key in axis.keys or names.RUNTIME.match(key):
-                    continue
-                entry = given.get(key)
-                name = entry.canonical if entry else key
-                if name not in as_logged:
-                    as_logged[name], units[name] = key, entry.unit if entry else None
-                points.add(name, update, value * entry.scale if entry else value, row.line)
-            if axis.epoch is not None and axis.epoch in row.values:
-                points.add("epoch", update, row.values[axis.epoch], row.line)
-        if place and part.rows:
+        updates = axis.updates(part)
+        lines = np.asarray(part.lines)
+        if place and len(lines):
             _resume(run, parts, place, log.name, start)
+        for line, text, summary in part.events:
+            before = int(np.searchsorted(lines, line))
+            at = int(updates[before - 1]) if before else start
+            _event(run, Source(log.name, line), text, at, summary)
+        for key, column in part.columns.items():
+            if (key in axis.keys and key != axis.epoch) or names.RUNTIME.match(key):
+                continue
+            entry = given.get(key)
+            name = "epoch" if key == axis.epoch else entry.canonical if entry else key
+            as_logged.setdefault(name, key)
+            units.setdefault(name, entry.unit if entry else None)
+            rows = np.asarray(column.rows)
+            scale = entry.scale if entry else 1.0
+            points.add_many(name, updates[rows], np.asarray(column.values) * scale, lines[rows])
     run.series = points.series(units, as_logged)
     _from_perplexity(run)
     run.notes.extend(axis.notes)
@@ -208,85 +252,85 @@ class _Axis:
     """Gives each row its optimizer update."""
 
     def __init__(self, run: Run, counts: Mapping[str, int]) -> None:
-        self.step, self.micro, self.epoch = names.x_axis(counts)
-        self.keys = {key for key in (self.step, self.micro, self.epoch) if key is not None}
+        step, micro, self.epoch = names.x_axis(counts)
+        self.key = step or micro or self.epoch
+        self.keys = {key for key in (step, micro, self.epoch) if key is not None}
         self.last = 0
+        self.factor = 1.0
         self.notes: list[str] = []
-        self._row = 0
-        accumulation = number(run.setting("accumulation"))
-        self._divisor = 1
-        if self.step is None and self.micro is not None:
+        self._rows = 0
+        if self.key is None:
+            self.notes.append("The log has no step; rows were counted instead.")
+        elif self.key == micro and step is None:
+            accumulation = number(run.setting("accumulation"))
             if accumulation and accumulation >= 1:
-                self._divisor = int(accumulation)
-                self.notes.append(f"{self.micro} counts micro-batches; divided by {self._divisor} (accumulation).")
+                self.factor = 1.0 / accumulation
+                self.notes.append(f"{micro} counts micro-batches; divided by {accumulation:g} (accumulation).")
             else:
-                self.notes.append(f"{self.micro} counts micro-batches; the accumulation is unknown, so it was kept.")
-            self.step = self.micro
-        self._per_epoch: float | None = None
-        if self.step is None and self.epoch is not None:
-            self._per_epoch = self._updates_per_epoch(run)
+                self.notes.append(f"{micro} counts micro-batches; the accumulation is unknown, so it was kept.")
+        elif step is None:
+            per_epoch = _updates_per_epoch(run)
+            self.factor = per_epoch or 1.0
             self.notes.append(
-                f"The log counts epochs; one epoch is {self._per_epoch:g} updates by the settings."
-                if self._per_epoch
+                f"The log counts epochs; one epoch is {per_epoch:g} updates by the settings."
+                if per_epoch
                 else "The log counts epochs and does not settle how many updates an epoch has: the x-axis is epochs."
             )
-        elif self.step is None:
-            self.notes.append("The log has no step; rows were counted instead.")
 
-    @staticmethod
-    def _updates_per_epoch(run: Run) -> float | None:
-        samples, batch = number(run.setting("train_samples")), number(run.setting("batch_size"))
-        accumulation, world = number(run.setting("accumulation")) or 1.0, number(run.setting("world_size")) or 1.0
-        if not samples or not batch or accumulation <= 0 or world <= 0:
-            return None
-        return math.ceil(samples / (batch * accumulation * world))
-
-    def update(self, row: Row) -> int:
-        """The row's update; a row without a step belongs to the last one seen."""
-        self._row += 1
-        if self.step is not None:
-            value = row.values.get(self.step)
-            factor = 1.0 / self._divisor
-        elif self.epoch is not None:
-            value, factor = row.values.get(self.epoch), self._per_epoch or 1.0
+    def updates(self, part: Part) -> npt.NDArray[np.int64]:
+        """The update of every row, shape (rows,); a row without a step belongs to the last one seen."""
+        count = len(part.lines)
+        if self.key is None:
+            updates = np.arange(self._rows + 1, self._rows + count + 1)
+            self._rows += count
         else:
-            value, factor = float(self._row), 1.0
-        if value is not None and math.isfinite(value) and abs(value * factor) < 2**53:
-            self.last = round(value * factor) if factor >= 1.0 else int(value * factor)
-        return self.last
+            column = part.columns.get(self.key, Columns())
+            steps = np.asarray(column.values) * self.factor
+            steps = np.round(steps) if self.factor >= 1.0 else np.floor(steps + 1e-9)
+            good = np.isfinite(steps) & (np.abs(steps) < 2**53)
+            filled = np.full(count + 1, -1, dtype=np.int64)  # index of the step in force at each row
+            filled[np.asarray(column.rows)[good] + 1] = np.flatnonzero(good)
+            filled = np.maximum.accumulate(filled)[1:]
+            known = np.append(steps, self.last)  # index -1: none yet in this part, the last one before it
+            updates = known[filled].astype(np.int64)
+        if count:
+            self.last = int(updates[-1])
+        return updates
 
 
-def _event(run: Run, source: Source, text: str, update: int) -> None:
-    if _RESUMED.search(text):
-        return  # told with the part that it opens
-    kind = "error" if re.search(r"\berror\b|exception|out of memory", text, re.I) else "note"
-    run.events.append(Event(kind, update, text, source))
+def _updates_per_epoch(run: Run) -> float | None:
+    samples, batch = number(run.setting("train_samples")), number(run.setting("batch_size"))
+    accumulation, world = number(run.setting("accumulation")) or 1.0, number(run.setting("world_size")) or 1.0
+    if not samples or not batch or not samples > 0 < batch or accumulation <= 0 or world <= 0:
+        return None
+    return float(math.ceil(samples / (batch * accumulation * world)))
+
+
+def _event(run: Run, source: Source, text: str, update: int, summary: dict[str, float]) -> None:
+    if summary:
+        run.events.append(Event("end", update, text, source, summary))
+    elif not _RESUMED.search(text):  # that is told with the part that it opens
+        kind = "error" if re.search(r"\berror\b|exception|out of memory", text, re.I) else "note"
+        run.events.append(Event(kind, update, text, source))
 
 
 def _resume(run: Run, parts: list[Part], place: int, file: str, last: int) -> None:
     part = parts[place]
-    told = next(((line, text) for line, text in part.events if _RESUMED.search(text)), (part.line, ""))
-    at = last
-    if said := _STEP_IN_TEXT.search(told[1]):
-        at = int(said[1])
-    elif steps := _steps(part):
-        at = int(steps[0])
+    line, text = part.resumes() or (part.line, "the log goes on with a new header")
+    said = _STEP_IN_TEXT.search(text)
+    steps = part.steps()
+    at = int(said[1][:15]) if said else int(steps[0]) if steps and abs(steps[0]) < 2**53 else last
     before: dict[str, Setting] = {}
     for earlier in parts[:place]:
         before.update(earlier.raw)
     changed = changed_settings(before, part.raw)
-    text = told[1] or "the log goes on with a new header"
-    run.events.append(Event("resume", at, text, Source(file, told[0]), {"changed": changed}))
+    run.events.append(Event("resume", at, text, Source(file, line), {"changed": changed}))
     for key, (old, new) in changed.items():
         run.notes.append(f"{key} changed from {old} to {new} at the resume ({file}:{part.line}).")
 
 
 def _from_perplexity(run: Run) -> None:
     """Where a log has a perplexity and no loss, the loss is its logarithm (the definition of perplexity)."""
-    import numpy as np
-
-    from unstuck.runs.run import Series
-
     for side in ("train", "val"):
         ppl = run.series.get(f"{side}/perplexity")
         if ppl is None or f"{side}/loss" in run.series:
@@ -296,14 +340,6 @@ def _from_perplexity(run: Run) -> None:
         name = f"{side}/loss"
         run.series[name] = Series(name, ppl.updates, values, ppl.lines, ppl.file, "nats/token", ppl.logged_as)
         run.notes.append(f"{name} is the natural logarithm of the logged {ppl.logged_as}.")
-
-
-def _counts(rows: list[Row]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for row in rows:
-        for key in row.values:
-            counts[key] = counts.get(key, 0) + 1
-    return counts
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -319,6 +355,11 @@ def _object(text: str) -> dict[str, Any] | None:
 
 def _flat(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a row under slash-joined keys, with the split of the row in front of a bare loss."""
+    if all(type(value) in (int, float) for value in row.values()) and len(row) <= MAX_KEYS:
+        try:
+            return {key: float(value) for key, value in row.items()}
+        except OverflowError:  # an integer beyond a float: the careful way below leaves it out
+            pass
     values: dict[str, float] = {}
     split = next(
         (

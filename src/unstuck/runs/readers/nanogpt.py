@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside, settle
@@ -36,6 +35,7 @@ _LINE = re.compile(
     re.M | re.I,
 )
 _PAIR = re.compile(rf"([A-Za-z][\w/]*(?: norm)?)[ :=]+({_NUMBER})(ms|s|%)?", re.I)
+_USUAL_REST = re.compile(r", time ([\d.]+)ms, mfu (-?[\d.]+)%\r?")
 _INT = re.compile(r"\d[\d,]*")
 # Extra fields that forks add to the iteration line -> canonical series (name, unit, scale of a value without unit).
 EXTRA = {
@@ -53,12 +53,6 @@ DEFAULTS: dict[str, object] = {
 GPT2_VOCABULARY = 50257  # nanoGPT model.py, from_pretrained: "forcing vocab_size=50257"
 
 
-class _Logged(NamedTuple):
-    update: int
-    line: int
-    values: tuple[tuple[str, float], ...]
-
-
 @dataclass(slots=True)
 class Part:
     """A header and the lines that follow it."""
@@ -66,7 +60,9 @@ class Part:
     line: int = 1
     raw: dict[str, Setting] = field(default_factory=dict)
     known: dict[str, Setting] = field(default_factory=dict)
-    points: list[_Logged] = field(default_factory=list)
+    points: Points = field(default_factory=lambda: Points(""))
+    first: int = -1  # iteration; -1: none yet
+    last: int = -1
     events: list[Event] = field(default_factory=list)
     resumed: bool = False
     own_header: bool = False
@@ -104,7 +100,7 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
             groups[-1].append(part)
         else:
             groups.append([part])
-    groups = [group for group in groups if any(part.points for part in group)]
+    groups = [group for group in groups if any(part.first >= 0 for part in group)]
     if not groups:
         raise UserError(f"{log.path} has nanoGPT's header and no iteration yet; diagnose it again when it has run.")
     return [
@@ -115,65 +111,76 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
 
 def _goes_on(group: list[Part], part: Part) -> bool:
     """A part goes on with the run before it when it says it resumes, or starts beyond the run's first iteration."""
-    first = next((p.points[0].update for p in group if p.points), None)
+    first = next((p.first for p in group if p.first >= 0), None)
     if first is None:
         return False
-    return bool(part.points) and (part.resumed or part.points[0].update > first)
+    return part.first >= 0 and (part.resumed or part.first > first)
 
 
 def _parts(log: LogFile) -> Iterator[Part]:
     part = Part()
     line, counted_to = 1, 0
     text = log.text
-    previous = -1
     for found in _LINE.finditer(text):
-        line += text.count("\n", counted_to, found.start())
-        counted_to = found.start()
+        start = found.start()
+        line += text.count("\n", counted_to, start)
+        counted_to = start
         kind = found.lastgroup
         if kind in ("iter_rest", "step_rest"):
-            logged = _iteration(found, line) if kind == "iter_rest" else _evaluation(found, line)
-            if logged.update < previous and (logged.update == 0 or logged.update < part.points[0].update):
+            update = int(found["iter"] if kind == "iter_rest" else found["step"])
+            if update < part.last and (update == 0 or update < part.first):
                 yield part
                 part = Part(line)
+            if part.first < 0:
+                part.first = update
+            part.last = update
+            (_iteration if kind == "iter_rest" else _evaluation)(part, found, update, line)
             if kind == "step_rest" and found["planned"]:
-                source = Source(log.name, line)
-                part.known.setdefault("updates", Setting(int(found["planned"]), "steps", source))
-            part.points.append(logged)
-            previous = logged.update
+                part.known.setdefault("updates", Setting(int(found["planned"]), "steps", Source(log.name, line)))
             continue
-        checkpoint = kind == "told_rest" and found["told"].lower().startswith("saving")
-        failure = kind == "told_rest" and found["told"].lower().endswith(("error:", "exception:", "interrupt"))
-        if part.points and not checkpoint and not failure and kind == "told_rest" and found["told"] != "Traceback":
+        told = (found["told"] or "").lower()
+        if told and part.first >= 0 and not (told.startswith(_MESSAGES) or told.endswith(_FAILURES)):
             yield part
-            part, previous = Part(line), -1
+            part = Part(line)
         _header(part, found, Source(log.name, line))
     yield part
 
 
-def _iteration(found: re.Match[str], line: int) -> _Logged:
-    values = [("train/loss", _value(found["loss"]))]
-    for key, written, unit in _PAIR.findall(found["iter_rest"]):
+# What may stand between two iterations; any other line of the header opens a new part.
+_MESSAGES = ("saving", "traceback")
+_FAILURES = ("error:", "exception:", "interrupt")
+
+
+def _iteration(part: Part, found: re.Match[str], update: int, line: int) -> None:
+    add = part.points.add
+    add("train/loss", update, _value(found["loss"]), line)
+    rest = found["iter_rest"]
+    usual = _USUAL_REST.fullmatch(rest)
+    for key, written, unit in (("time", usual[1], "ms"), ("mfu", usual[2], "%")) if usual else _PAIR.findall(rest):
         key = key.lower()
         if key == "time":
-            values.append(("time/step_ms", _value(written) * (1000.0 if unit == "s" else 1.0)))
+            add("time/step_ms", update, _value(written) * (1000.0 if unit == "s" else 1.0), line)
         elif key == "mfu":
             share = _value(written)
             if share >= 0:  # -100 % stands for "not measured yet" (train.py: running_mfu = -1.0)
-                values.append(("throughput/mfu_percent", share))
+                add("throughput/mfu_percent", update, share, line)
         else:
-            values.append((EXTRA[key][0] if key in EXTRA else key, _value(written)))
-    return _Logged(int(found["iter"]), line, tuple(values))
+            add(EXTRA[key][0] if key in EXTRA else key, update, _value(written), line)
 
 
-def _evaluation(found: re.Match[str], line: int) -> _Logged:
-    values = [("train/loss_eval", _value(found["train"])), ("val/loss", _value(found["val"]))]
+def _evaluation(part: Part, found: re.Match[str], update: int, line: int) -> None:
+    part.points.add("train/loss_eval", update, _value(found["train"]), line)
+    part.points.add("val/loss", update, _value(found["val"]), line)
     for key, written, _ in _PAIR.findall(found["step_rest"]):
         if key.lower() in ("lr", "learning_rate"):
-            values.append(("lr/all", _value(written)))
-    return _Logged(int(found["step"]), line, tuple(values))
+            part.points.add("lr/all", update, _value(written), line)
 
 
 def _value(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
     value = number(text.rstrip(".,").replace(",", ""))
     return float("nan") if value is None else value
 
@@ -181,7 +188,7 @@ def _value(text: str) -> float:
 def _header(part: Part, found: re.Match[str], source: Source) -> None:
     """One line of the header, or a message between the iterations."""
     if (key := found["over_key"] or found["key"]) is not None:
-        if part.points:
+        if part.first >= 0:
             return  # an assignment after the first iteration is sample text, not configuration
         written = (found["over_value"] or found["value"]).strip()
         value = _literal(written)
@@ -221,10 +228,10 @@ def _header(part: Part, found: re.Match[str], source: Source) -> None:
             if millions > 0:
                 part.known["parameters"] = Setting(round(millions), "number of parameters", source)
     elif told.startswith("saving"):
-        update = part.points[-1].update if part.points else None
+        update = part.last if part.first >= 0 else None
         part.events.append(Event("checkpoint", update, f"saving checkpoint{rest}", source))
-    elif told.endswith(("error:", "exception:", "interrupt")):
-        update = part.points[-1].update if part.points else None
+    elif told.endswith(_FAILURES):
+        update = part.last if part.first >= 0 else None
         part.events.append(Event("error", update, f"{found['told']}{rest}"[:300], source))
 
 
@@ -261,10 +268,10 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
     points = Points(log.name)
     before: dict[str, Setting] = {}
     for place, part in enumerate(parts):
-        if not part.points:
+        if part.first < 0:
             continue
-        if place and part.points:
-            first = part.points[0].update
+        if place and points:
+            first = part.first
             dropped = points.drop_after(first - 1)
             run.events = [e for e in run.events if e.update is None or e.update <= first]
             changed = changed_settings(before, part.raw)
@@ -275,9 +282,7 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
                 + (f"; {dropped} points logged beyond it were superseded." if dropped else ".")
             )
         before.update(part.raw)
-        for logged in part.points:
-            for name, value in logged.values:
-                points.add(name, logged.update, value, logged.line)
+        points.extend(part.points)
         run.events.extend(part.events)
     units = {"train/loss": "nats/token", "train/loss_eval": "nats/token", "val/loss": "nats/token",
              "time/step_ms": "ms"}  # fmt: skip
