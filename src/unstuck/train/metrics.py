@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ class MetricsWriter:
             self.flush()
         finally:
             self._file.close()
+
+    def abandon(self) -> None:
+        """Close after an error: write what can be written. Does nothing after `close`."""
+        if not self._file.closed:
+            with suppress(OSError):
+                self.close()
 
 
 def repair_torn_line(path: Path) -> int:

@@ -96,7 +96,7 @@ def train(
             session = make_session(recipe, run_folder, parts, metrics, snapshot, resumed, signals, live)
             session.observers = () if observer is None else (observer,)
             session.stop_when = stop_when
-            with _out_of_memory_as_sentence(session, run_folder):
+            with _left_in_order(session), _out_of_memory_as_sentence(session, run_folder):
                 return _train(session, parts, run_folder, resumed, report=report)
 
 
@@ -227,6 +227,16 @@ def _conclude(session: Session, folder: Path, summary: dict[str, Any], *, report
 
     write_report(folder / "report.html", [diagnosis], title=f"{session.config.name}: {folder.name}")
     return diagnosis
+
+
+@contextmanager
+def _left_in_order(session: Session) -> Iterator[None]:
+    """Whatever ends the run, nothing of it writes any more when the lock on its folder is given back."""
+    try:
+        yield
+    finally:
+        session.saver.finish()
+        session.metrics.abandon()
 
 
 @contextmanager

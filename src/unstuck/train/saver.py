@@ -57,6 +57,12 @@ class Saver:
             self._thread = None
         self.check()
 
+    def finish(self) -> None:
+        """Let the thread end; what it met no longer matters."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
     def check(self) -> None:
         """Raise what the thread met; costs nothing, so the loop calls it each update."""
         if self._error is not None:

@@ -1,0 +1,112 @@
+"""`unstuck train` as a process: what is printed, what stops it, and what a kill leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.train.conftest import Make, last_weights, losses
+from unstuck.train.run import train
+
+TRAIN = [sys.executable, "-m", "unstuck.cli.main", "train"]
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TRAIN, *words], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def begin(*words: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*TRAIN, *words], cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ
+    )
+
+
+def wait_for(path: Path, size: int, process: subprocess.Popen[str]) -> None:
+    """Until the file has `size` bytes."""
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.stat().st_size < size:
+        assert process.poll() is None, "the process ended early"
+        assert time.monotonic() < deadline, f"{path} did not grow"
+        time.sleep(0.005)
+
+
+def test_print_config_needs_no_torch(recipe_file: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from unstuck.cli.main import main; "
+        f"status = main(['train', {str(recipe_file)!r}, 'updates=7', '--print-config']); "
+        "sys.exit(status or ('torch' in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "updates: 7  # from: command line" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ((), "Name a recipe"),
+        (("--resume", "nowhere"), "nowhere"),
+        (("gpt-char", "--stop-on", "lr-too-hihg"), "did you mean lr-too-high"),
+        (("--resume", "x", "--fresh"), "leave out"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_2(words: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert not any(tmp_path.iterdir())
+
+
+def test_json_prints_the_summary_alone(recipe_file: Path, tmp_path: Path) -> None:
+    done = run(str(recipe_file), "--json", "training.updates=3", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["updates"] == 3
+    assert done.stderr == ""
+    folder = tmp_path / "runs" / "tiny"
+    assert (folder / "findings.jsonl").is_file()
+    assert "<html" in (folder / "report.html").read_text(encoding="utf-8")[:2000].lower()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tiny: Make, recipe_file: Path, tmp_path: Path) -> None:
+    words = ("training.updates=3000", "evaluation.every_updates=3000", "checkpoint.every_updates=null")
+    process = begin(str(recipe_file), *words, "--folder", "r", cwd=tmp_path)
+    wait_for(tmp_path / "r" / "metrics.jsonl", 6000, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "unstuck train --resume r" in err
+    assert "Traceback" not in err
+    stopped = json.loads((tmp_path / "r" / "summary.json").read_text())
+    assert stopped["stopped_by"] == "user"
+    assert (tmp_path / "r" / "checkpoints" / f"update-{stopped['updates']:08d}").is_dir()
+    assert "update 1" in err or "before training" in err
+    assert "tokens/s" in err or stopped["updates"] < 10 or out
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_weights(tiny: Make, recipe_file: Path, tmp_path: Path) -> None:
+    settings = ["training.updates=60", "checkpoint.every_updates=2", "evaluation.every_updates=30"]
+    whole = train(tiny(*settings), folder=tmp_path / "whole", report=False).folder
+    folder = tmp_path / "killed"
+    draw = random.Random(3)
+    begin_words = [str(recipe_file), *settings, "--folder", str(folder), "--quiet"]
+    for _ in range(2):
+        words = ["--resume", str(folder), "--quiet"] if (folder / "config.yaml").exists() else begin_words
+        size = (folder / "metrics.jsonl").stat().st_size if (folder / "metrics.jsonl").exists() else 0
+        process = begin(*words, cwd=tmp_path)
+        wait_for(folder / "metrics.jsonl", size + 1, process)
+        time.sleep(draw.random() * 0.3)
+        process.kill()
+        process.communicate()
+    train(tiny(*settings), resume=folder, report=False)
+    assert losses(folder) == losses(whole)
+    assert last_weights(folder) == last_weights(whole)
