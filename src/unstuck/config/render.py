@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
 from unstuck import __version__
@@ -89,7 +89,7 @@ def scalar(value: Any) -> str:
     text = str(value)
     if re.fullmatch(r"[A-Za-z_~./][\w./~+-]*", text) and _reads_as_itself(text):
         return text
-    return json.dumps(text, ensure_ascii=True)
+    return str(yaml.safe_dump(text, default_style='"', allow_unicode=False, width=1_000_000)).rstrip("\n")
 
 
 def _reads_as_itself(text: str) -> bool:
