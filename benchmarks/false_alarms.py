@@ -2,7 +2,7 @@
 
     python benchmarks/false_alarms.py [--seeds 50] [--first-seed 0] [--shape NAME] [--verbose]
 
-Fourteen shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval, gap)
+Fifteen shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval, gap)
 are put through every rule. A finding of severity error or warning is a false alarm; notes are counted apart. Nothing
 here is taken from a real log; thresholds of the rules are not fitted to it: it shows what they do.
 """
@@ -182,6 +182,13 @@ def fine_tuning(m: Maker) -> None:
     )  # fmt: skip
 
 
+def still_running(m: Maker) -> None:
+    """The log of a run that has done a tenth to two thirds of its updates."""
+    pretraining(m)
+    reached = int(m.run.updates * m.rng.uniform(0.1, 0.67))
+    m.run.series = {name: series.between(0, reached) for name, series in m.run.series.items()}
+
+
 def smoothed_targets(m: Maker) -> None:
     """Label smoothing in the objective, the cross-entropy in the log."""
     pretraining(m)
@@ -244,6 +251,7 @@ SHAPES: dict[str, Callable[[Maker], None]] = {
     "character model": character_model,
     "fine-tuning": fine_tuning,
     "label smoothing, unsmoothed log": smoothed_targets,
+    "still running": still_running,
     "LoRA": lora,
     "classifier by epoch": classifier_by_epoch,
     "regression by epoch": regression,

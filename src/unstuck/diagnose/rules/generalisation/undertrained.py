@@ -56,17 +56,19 @@ def check(case: Case) -> Outcome:
         return Clear("validation has begun to rise")
     after = series.where(series.updates >= 1)
     updates, losses = after.updates.astype(np.float64), after.values
-    decline, error = decline_per_e_fold(updates, losses)
-    if math.isnan(decline):
-        decline, error = decline_per_e_fold(updates, losses, share=1 / 2)  # few points: the last half
-    if math.isnan(decline):
-        return CouldNotCheck(("5 points in the last half of the run",))
-    end = float(losses[-max(1, len(losses) // 20) :].mean())
-    descent = float(series.values[0]) - end
     plans = [int(n) for n in (case.setting("updates"), case.setting("horizon_updates")) if n]
     planned = max(plans, default=None)
     cut_short = planned is not None and case.run.updates < REACHED * planned
-    share = STEEP_LR_UNKNOWN if case.annealed is None and not cut_short else STEEP
+    decline, error = decline_per_e_fold(updates, losses)
+    if math.isnan(decline) and (cut_short or case.annealed is False):
+        # few points: the last half, where it is known that the schedule had not brought the run to its end
+        decline, error = decline_per_e_fold(updates, losses, share=1 / 2)
+    if math.isnan(decline):
+        return CouldNotCheck(("5 points in the last third of the run",))
+    end = float(losses[-max(1, len(losses) // 20) :].mean())
+    descent = float(series.values[0]) - end
+    # cut short: whatever a run of sensible length would still gain is lost; else it takes twice that to say so
+    share = OPTIMAL_DECLINE if cut_short else STEEP_LR_UNKNOWN if case.annealed is None else STEEP
     threshold = max(share * abs(end), SHARE_OF_DESCENT * descent)
     if decline - 2 * error <= threshold:
         return Clear("the loss had flattened by the end")
@@ -83,11 +85,18 @@ def check(case: Case) -> Outcome:
         best, low, high = (max(0.0, level + shift) for level in (curve.at(target), low, high))
         projection = {"projected_loss": best, "projected_low": low, "projected_high": high}
         said = f"; {target} updates project to {best:.3g} ({low:.3g} to {high:.3g})"
-    why = f"ended at {last} of {planned} updates" if cut_short else f"ended at update {last}"
+    # a log that stops before its plan may belong to a run that is still going
+    goal = case.setting("updates")
+    running = bool(goal) and last < REACHED * int(goal or 0) and not any(case.run.events_of("end"))
+    if running:
+        why = f"is at {last} of {planned} updates"
+    else:
+        why = f"ended at {last} of {planned} updates" if cut_short else f"ended at update {last}"
     return Found(
         title=f"The run {why} while the loss still fell by {decline:.2g} per e-fold{said}",
         evidence=(_evidence(series, decline, threshold),),
         confidence=0.8 if case.annealed is False or cut_short else 0.6,
+        severity="note" if running else "warning",
         detail="The projection extends the fitted power law and knows nothing of the learning rate's annealing.",
         facts={
             "last_update": last,
