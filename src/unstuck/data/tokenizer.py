@@ -26,9 +26,10 @@ FILE_NAME = "tokenizer.json"
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's name for it
 KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "[SEP]")
 BYTE_ALPHABET = 256
-# BPE merges learned from more text hardly differ, and 20 MB take about 4 s on 2 cores.
-BPE_TRAINING_CHARACTERS = 20_000_000
-# A piece of text that is encoded at once: `tokenizers` holds about 200 bytes for each token of it.
+# Measured on 56 MB of classic books, 8192 ids: learning from 5 MB takes 1.6 s of CPU and gives 0.6 % more validation
+# tokens than learning from 20 MB, which takes 9.8 s.
+BPE_TRAINING_CHARACTERS = 5_000_000
+# A piece of text that is encoded at once, so that the library's record of each token is not held for the whole text.
 ENCODED_AT_ONCE_CHARACTERS = 1 << 19
 # A blank line or line end after a non-blank character: the pre-tokenizer of byte-level BPE always divides there.
 SAFE_CUT = re.compile(r"(?<=\S)(?=\n)")
