@@ -95,6 +95,20 @@ def warmup_change(case: Case, updates: int) -> dict[str, Any]:
     return {"warmup_updates": updates}
 
 
+def counted_warmup(case: Case) -> Remedy | None:
+    """The warm-up share that was lost, as a count of updates: a cast to an integer leaves a count as it is.
+
+    None where the configuration has no share, or no key for a count.
+    """
+    share, total = case.setting("warmup_share"), horizon(case)
+    if not share or not total or not known(case, "warmup_updates"):
+        return None
+    updates = max(1, round(share * total))
+    said = f"Give the warm-up as {key(case, 'warmup_updates')} = {updates} instead of a share"
+    changes = {"warmup_updates": updates, "warmup_share": None}
+    return prescribe(case, changes, f"{said}.", "safe", f"{share:g} of {total:,} updates, as was asked for")
+
+
 def scaled_rates(case: Case, factor: float) -> dict[str, float]:
     """All base learning rates of the run times a factor: AdamW's, and Muon's where Muon trains the matrices."""
     rates = ["learning_rate", *(["muon_learning_rate"] if case.setting("optimizer") == "muon" else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Found, Remedy
 from unstuck.remedies import schedule_wrong_horizon
-from unstuck.remedies._common import advice, fact
+from unstuck.remedies._common import advice, counted_warmup, fact
 
 # Fault of the arithmetic (diagnose/lr_arithmetic.py) -> what to change in the code. No setting expresses these.
 MENDS = {
@@ -39,6 +39,8 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
         answer += [r for r in schedule_wrong_horizon.remedies(case, found) if r.patch]
     said = str(found.facts.get("arithmetic", ""))
     for fault in faults:
+        if fault == "warmup/zero" and (counted := counted_warmup(case)) is not None:
+            answer.append(counted)
         answer.append(advice(MENDS.get(fault, SCALED), said))
     if not answer:
         named = f" ({cause})" if cause else ""

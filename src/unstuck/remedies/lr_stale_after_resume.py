@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from unstuck.config.patch import Change
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Found, Remedy
 from unstuck.remedies._common import advice, fact, key
@@ -22,4 +25,9 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
     rate = f"{asked:.3g}" if asked else "the new rate"
     text = HOW.get(case.run.dialect, PLAIN).format(key=key(case, "learning_rate"), rate=rate)
     reason = "torch restores 'lr' and 'initial_lr' with the optimizer's state (torch.optim.Optimizer.load_state_dict)"
+    if case.run.dialect == "unstuck":  # our own loop can leave the stale state behind
+        folder = str(Path(case.run.source).parent if case.run.source.endswith(".jsonl") else case.run.source)
+        anew = f"Start anew from the weights of {folder}, with {rate} and without the saved optimizer and schedule."
+        change = Change("start_from", case.setting("start_from"), folder)
+        return Remedy(anew, "unsafe", (change,), reason), advice(text, reason)
     return (advice(text, reason),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Found, Remedy
-from unstuck.remedies._common import advice, key, prescribe, short_warmup, warmup_change
+from unstuck.remedies._common import advice, counted_warmup, key, prescribe, short_warmup, warmup_change
 
 
 def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
@@ -15,7 +15,9 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
     asked = case.setting("warmup_updates") or 0
     share = case.setting("warmup_share") or 0
     if asked >= 1 or share > 0:  # configured, and yet not applied: a value would not help
+        counted = counted_warmup(case)
         return (
+            *(() if counted is None else (counted,)),
             advice(
                 "Apply the warm-up that is configured: it does not reach the optimizer (is a share cast to int?).", why
             ),
