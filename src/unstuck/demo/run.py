@@ -191,7 +191,7 @@ class Demo:
         self._step("Fix")
         base = as_it_ran(recipe, outcome.diagnosis, start_from)
         origin = f"remedy of {outcome.finding.rule.name}"
-        changed = base.with_changes({c.key: c.new for c in remedy.patch}, origin)
+        changed = recipe.with_changes({c.key: c.new for c in remedy.patch}, origin)
         if start_from is not None:
             changed = changed.with_changes({"start_from": str(start_from)}, origin)
         self._diff(base, changed)
