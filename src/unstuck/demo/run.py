@@ -227,7 +227,11 @@ class Demo:
     def _report(self, outcome: Outcome) -> None:
         from unstuck.report.html import write_report
 
-        proof = None if outcome.proof is None else outcome.proof.document()
+        from unstuck.report.html_curves import read_curves
+
+        proof = None
+        if outcome.proof is not None:
+            proof = {**outcome.proof.document(), "curves": read_curves(outcome.proof.records)}
         write_report(outcome.report, [outcome.diagnosis], proof=proof, title=f"unstuck demo: {self.incident.name}")
 
     def _step(self, text: str) -> None:

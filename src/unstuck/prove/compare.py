@@ -16,7 +16,7 @@ from unstuck.prove.plan import Comparison
 from unstuck.prove.pool import Pool, cores, gpus
 from unstuck.prove.proof import Plan, Proof, Trial
 from unstuck.prove.statistics import Judgement, Pair, judge, paired_interval, swapped_means
-from unstuck.prove.trial import differences
+from unstuck.prove.trial import differences, trial_key
 
 TRIALS_FOLDER = ".trials"  # in the runs folder; hidden, so that `unstuck diagnose runs/` does not read trials as runs
 
@@ -140,6 +140,11 @@ def _run(
             break
     used = [trials[key] for key in sorted(trials, key=lambda key: (key[1], key[0]))]
     proof = Proof(judgement, plan, [], used, 0.0)
+    proof.records = [
+        (job.setting, job.seed, folder / trial_key(job.config) / "run" / "metrics.jsonl")
+        for job in jobs
+        if not job.fresh and (job.setting, job.seed) in trials
+    ]
     if comparison.placebo:
         proof.placebo = _placebo(pairs, trials, comparison, again)
     return proof

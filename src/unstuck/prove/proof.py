@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from unstuck.prove.statistics import Judgement
@@ -99,6 +100,7 @@ class Proof:
     seconds: float
     placebo: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    records: list[tuple[Role, int, Path]] = field(default_factory=list)  # (setting, seed, metrics.jsonl) of the trials
 
     @property
     def verdict(self) -> str:
