@@ -226,7 +226,6 @@ class Demo:
 
     def _report(self, outcome: Outcome) -> None:
         from unstuck.report.html import write_report
-
         from unstuck.report.html_curves import read_curves
 
         proof = None
