@@ -66,12 +66,21 @@ MISTAKES = {
     "infinite": ("optimizer:\n  learning_rate: .inf\n", ":2: optimizer.learning_rate must be a finite number"),
     "yes for a switch": ("model:\n  tied_head: yes\n", ":2: model.tied_head must be true or false, not 'yes'"),
     "true for a count": ("model:\n  layers: true\n", ":2: model.layers must be a whole number, not true"),
-    "a misspelt key": ("optimizer:\n  learnin_rate: 1\n", ":2: unknown key 'learnin_rate' in optimizer.*'learning_rate'"),
+    "a misspelt key": (
+        "optimizer:\n  learnin_rate: 1\n",
+        ":2: unknown key 'learnin_rate' in optimizer.*'learning_rate'",
+    ),
     "a key in the wrong place": ("learning_rate: 1\n", ":1: unknown key 'learning_rate'.*optimizer.learning_rate"),
     "a scalar for a section": ("model: 5\n", ":1: 'model' is a section"),
     "a misspelt choice": ("schedule:\n  kind: cosin\n", ":2: schedule.kind must be one of .* did you mean 'cosine'"),
-    "two warm-ups": ("schedule:\n  warmup_share: 0.1\n  warmup_updates: 5\n", "warmup_updates and warmup_share are both"),
-    "heads that do not divide": ("model:\n  heads: 3\n", ":2: width 128 is not a multiple of heads 3; set model.heads=2"),
+    "two warm-ups": (
+        "schedule:\n  warmup_share: 0.1\n  warmup_updates: 5\n",
+        "warmup_updates and warmup_share are both",
+    ),
+    "heads that do not divide": (
+        "model:\n  heads: 3\n",
+        ":2: width 128 is not a multiple of heads 3; set model.heads=2",
+    ),
     "a group without pattern": ("optimizer:\n  groups:\n    - name: a\n", ":3: the group lacks its pattern"),
     "a bad pattern": (
         "optimizer:\n  groups:\n    - name: a\n      pattern: '('\n",

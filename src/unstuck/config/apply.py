@@ -125,7 +125,8 @@ def write(prescribed: Prescription) -> Path | None:
 def _ours(config: Path, theirs: tuple[Change, ...], patch: ConfigPatch, why: str) -> Prescription:
     """A run of ours: the run's record stays as it is; the change becomes a recipe beside it."""
     recipe = load_recipe(config)
-    changed = recipe.with_changes({change.key: change.new for change in patch}, f"fix of {why}")
+    new = {c.key if c.key == "group_lr_factors" else t.key: c.new for c, t in zip(patch, theirs, strict=True)}
+    changed = recipe.with_changes(new, f"fix of {why}")
     target = config.with_name(FIXED)
     diff = _diff(recipe.to_yaml(comments=False), changed.to_yaml(comments=False), str(config), str(target))
     return Prescription(theirs, target, changed.to_yaml(), diff, f"unstuck train {target}", False)

@@ -15,6 +15,7 @@ from typing import Any
 
 from unstuck.config.dialects import guess_dialect
 from unstuck.config.forms import Located, form_of, reader
+from unstuck.config.values import read_value
 from unstuck.errors import UserError
 from unstuck.runs import Setting, Source
 
@@ -112,6 +113,8 @@ def _added(text: str, form: str, key: str, written: str, file: str) -> str:
 
 
 def _same(a: Any, b: Any) -> bool:
+    if isinstance(b, str) and isinstance(a, (int, float)):  # KEY=value lines hold no types
+        return str(a) == b or float(a) == read_value("learning_rate", b)
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
         return float(a) == float(b)
     return bool(a == b) or (a in ("", None) and b is None)

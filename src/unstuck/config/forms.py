@@ -237,8 +237,8 @@ def _env(text: str, file: str) -> dict[str, Located]:
         else:
             end = len(written) if "#" not in written else len(re.split(r"(?:^|\s+)#", written)[0])
             value = written[:end]
-        with contextlib.suppress(UserError):  # text that is not YAML stays text
-            value = yaml_nodes.parse(value, file).value if value else None
+            with contextlib.suppress(UserError):  # text that is not YAML stays text
+                value = yaml_nodes.parse(value, file).value if value else None
         found[match[1]] = Located(value, text.count("\n", 0, start) + 1, start, start + end)
     if not found:
         raise UserError(f"{file} holds no KEY=value lines; name the file with the settings.")

@@ -23,6 +23,7 @@ ALIASES: dict[str, str] = {
     "schedule": "schedule.kind",
     "optimizer": "optimizer.kind",
     "lr_floor": "schedule.floor",
+    "schedule_cycles": "schedule.cycles",
     "grad_clip": "training.clip_norm",
     "precision": "training.precision",
     "evaluation_every": "evaluation.every_updates",

@@ -51,7 +51,13 @@ class ModelConfig(Section):
     value_embeddings: bool = Field(True, description="modern: a second embedding mixed into the attention values")
     input_skip: bool = Field(True, description="modern: each block sees the embedding again, by a learned weight")
     smear: bool = Field(True, description="modern: a learned share of the previous token's embedding is added")
-    bigram: bool = Field(True, description="modern: a hashed table of token pairs is added to the embedding")
+    ngrams: int = Field(
+        4,
+        ge=1,
+        le=5,
+        description="modern: hashed tables of the last 2, 3 .. so many tokens are added to the "
+        "attention's values; 1: none",
+    )
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
