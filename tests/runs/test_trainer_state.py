@@ -61,8 +61,8 @@ def test_the_summary_row_is_an_event_and_no_point(tmp_path):
 
 
 def test_the_state_gives_the_planned_updates_where_the_arguments_say_minus_one(tmp_path):
-    write(tmp_path, json.dumps({"max_steps": -1, "num_train_epochs": 3, "learning_rate": 1e-3,
-                                "per_device_train_batch_size": 8, "max_grad_norm": 0.5}), "training_args.json")  # fmt: skip
+    arguments = {"max_steps": -1, "num_train_epochs": 3, "per_device_train_batch_size": 8, "max_grad_norm": 0.5}
+    write(tmp_path, json.dumps(arguments), "training_args.json")
     run = read_runs(write(tmp_path, state(ROWS)))[0]
     assert run.setting("updates") == 600
     assert run.settings["updates"].key == "max_steps"

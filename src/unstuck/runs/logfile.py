@@ -5,14 +5,13 @@ Nothing read here is ever executed. Sizes are bounded, so that a wrong file cost
 
 from __future__ import annotations
 
-import gzip
 import json
 import stat
 import zlib
 from bisect import bisect_right
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from unstuck.errors import UserError
 
@@ -23,7 +22,7 @@ MAX_JSON_BYTES = 256 << 20  # ours: Python objects take about ten times their JS
 BINARY_SHARE = 0.1  # ours: more control characters than this is no text; ANSI colours and progress bars stay below
 
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\b\x1b")
-_COMPRESSED = {b"\x1f\x8b": "gzip"}
+_GZIP = b"\x1f\x8b"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (a PyTorch checkpoint is one)",
     b"\x80\x02": "a pickle",
@@ -113,13 +112,12 @@ class LogFile:
             with self.path.open("rb") as file:
                 start = file.read(2)
                 file.seek(0)
-                if start in _COMPRESSED:
-                    with gzip.GzipFile(fileobj=file) as unzipped:
-                        return _read_gzip(unzipped, size)
+                if start == _GZIP:
+                    return _unzipped(file, size)
                 return file.read(size)
         except FileNotFoundError:
             raise UserError(f"{self.path} does not exist; check the path, or name the folder that holds it.") from None
-        except (OSError, EOFError, zlib.error) as error:
+        except OSError as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise UserError(f"{self.path} cannot be read ({reason}); check the file and its permissions.") from error
 
@@ -134,19 +132,23 @@ class LogFile:
             raise UserError(f"{self.path} is binary, not a text log; name the log file that the run printed or wrote.")
 
 
-def _read_gzip(file: gzip.GzipFile, size: int) -> bytes:
-    """Up to `size` bytes; what precedes a torn end (a run that was killed while it wrote) is kept."""
+def _unzipped(file: BinaryIO, size: int) -> bytes:
+    """Up to `size` bytes; what precedes a torn or damaged end (a run that was killed while it wrote) is kept."""
     parts: list[bytes] = []
     total = 0
-    while total < size:
+    member = zlib.decompressobj(wbits=31)  # 31: gzip
+    data = b""
+    while total < size and (data or (data := file.read(1 << 18))):
         try:
-            part = file.read(min(1 << 20, size - total))
-        except EOFError:
-            break
-        if not part:
+            part = member.decompress(data, size - total)
+        except zlib.error:
             break
         parts.append(part)
         total += len(part)
+        data = member.unconsumed_tail
+        if member.eof:  # a gzip file may hold several members (appended logs)
+            data = member.unused_data
+            member = zlib.decompressobj(wbits=31)
     return b"".join(parts)
 
 
