@@ -97,6 +97,7 @@ def explain(plan: Plan, updates: Floats, values: Floats, tolerance: Floats | Non
     found: dict[tuple[str, ...], Explanation] = {}
     best = MAX_COST
     options = _factor_options(plan)
+    shown = most_telling(plan.expected(updates), values)
     for steps, horizon, warmup in _clocks(plan):
         cost = steps.cost + horizon.cost + warmup.cost
         if cost > best + TIE:
@@ -116,7 +117,9 @@ def explain(plan: Plan, updates: Floats, values: Floats, tolerance: Floats | Non
                 if np.mean(np.abs(whole - values) <= tolerance) < FIT_SHARE:
                     continue
                 best = min(best, total)
-                found[faults] = _explanation(plan, option, steps, horizon, warmup, clock, shape, convention, total)
+                found[faults] = _explanation(
+                    plan, option, steps, horizon, warmup, float(clock[shown]), shape, convention, total
+                )
     simplest = sorted((e for e in found.values() if e.cost <= best + TIE), key=lambda e: e.cost)
     return Answer(False, tuple(_without_synonyms(simplest)))
 
@@ -135,6 +138,13 @@ def is_as_configured(plan: Plan, updates: Floats, values: Floats, tolerance: Flo
         if _fits(plan, shape, np.floor((updates - 1) / per_epoch), values, tolerance):
             return True
     return any(_fits(plan, shape, clock, values, tolerance) for clock in clocks for shape in shapes)
+
+
+def most_telling(expected: Floats, values: Floats) -> int:
+    """Index of the point whose ratio to the expectation is largest, the last one where several are alike."""
+    small = 1e-3 * max(float(expected.max()), float(values.max()))  # near 0 one step of counting is a large ratio
+    off = np.abs(np.log(np.maximum(values, small) / np.maximum(expected, small)))
+    return int(len(off) - 1 - np.argmax(off[::-1] >= 0.999 * off.max()))
 
 
 def envelope(plan: Plan, updates: Floats) -> tuple[Floats, Floats]:
@@ -375,12 +385,12 @@ def _explanation(
     steps: Option,
     horizon: Option,
     warmup: Option,
-    clock: Floats,
+    at: float,
     shape: Shape,
     convention: Convention,
     cost: float,
 ) -> Explanation:
-    last = max(0.0, float(clock[-1]) + convention.shift)
+    last = max(0.0, at + convention.shift)
     ramp_top = last + (0 if convention.ramp == "i/w" else 1)
     ramp_length = shape.warmup + (1 if convention.ramp == "(i+1)/(w+1)" else 0)
     in_warmup = shape.warmup > 0 and last < shape.warmup
@@ -398,7 +408,7 @@ def _explanation(
         tail = f"; {100 * ramp_top / ramp_length:.2g} % through warm-up"
         facts["through_warmup"] = ramp_top / ramp_length
     elif shape.kind != "constant":
-        share = float(multiplier(shape, clock[-1:], convention)[0])
+        share = float(multiplier(shape, np.array([at]), convention)[0])
         parts.append(f"{share:.4g} ({shape.kind} at {last:,.0f} / {shape.horizon or 0:,.0f})")
     said = [o.says for o in (factor, steps, horizon, warmup) if o.says and o.key not in ("",)]
     said += [factor.says] if factor.says and not factor.key else []

@@ -218,8 +218,11 @@ def answers(case: Case) -> dict[str, GroupAnswer]:
         return _ANSWERS[case]
     found: dict[str, GroupAnswer] = {}
     for group, series in applied(case).items():
+        tolerance = printed_tolerance(series.values)
+        current = series.updates > _configured_since(case)
+        if current.any():
+            series, tolerance = series.where(current), tolerance[current]
         updates, values = series.updates.astype(np.float64), series.values
-        tolerance = printed_tolerance(values)
         candidates = plans(case, group)
         tried: list[GroupAnswer] = []
         for plan in candidates:
@@ -232,6 +235,12 @@ def answers(case: Case) -> dict[str, GroupAnswer]:
             found[group] = min(tried, key=_simplicity)
     _ANSWERS[case] = found
     return found
+
+
+def _configured_since(case: Case) -> int:
+    """The update of the last resume that changed settings: the configuration speaks of what came after it."""
+    changed = [e.update for e in case.run.events_of("resume") if e.update is not None and e.data.get("changed")]
+    return max(changed, default=-1)
 
 
 def _simplicity(answer: GroupAnswer) -> tuple[bool, float]:
@@ -270,6 +279,21 @@ def flat_since_half(case: Case, against: float | None = None) -> tuple[bool, flo
     flatter = half - end < FLATTER * (quarter - half) and slack < hidden
     within = fall < slack < hidden
     return bool(flatter or within), float(fall / descent)
+
+
+def stood_since_start(case: Case) -> bool:
+    """A language model whose loss fell in the first tenth of the run only, and has stood within its noise since.
+
+    Sound language models keep falling (power laws, arXiv 2001.08361), so this needs no ln V.
+    """
+    if case.loss is None or len(case.loss) < 24 or case.setting("task") not in ("causal-lm", "masked-lm", "seq2seq"):
+        return False
+    values = case.loss.values
+    fall, error = statistics.fall(values[len(values) // 10 :])
+    slack = statistics.false_alarm_z(1) * error
+    level = float(np.median(values[len(values) // 2 :]))
+    # frequencies alone give 20 to 30 % below ln V, see FREQUENCY_SHARE: a smaller first fall is something else
+    return bool(fall < slack < HIDDEN * level and level < 0.85 * float(values[0]))
 
 
 # What letter or token frequencies alone give, as a share of ln V: 3.31 / ln 65 = 0.79 for tinyshakespeare characters,

@@ -29,6 +29,8 @@ ADAM_FROM_SCRATCH: tuple[tuple[float, Scale], ...] = (
     (2e9, Scale(6e-5, 3e-4, 2e-3, "GPT-3 350M-1.3B: 3e-4 to 2e-4 (arXiv 2005.14165, table 2.1)")),
     (1e15, Scale(2e-5, 1.2e-4, 6e-4, "GPT-3 6.7B-175B: 1.2e-4 to 6e-5 (arXiv 2005.14165, table 2.1)")),
 )
+# What no phase or size goes beyond, for the question whether a rate is too high: the most permissive of the rows.
+ADAM_AT_MOST = Scale(5e-6, 1e-3, 1e-2, "Adam, arXiv 1412.6980: 1e-3; nanoGPT's small models: 1e-3, 'can go higher'")
 ADAM_UNKNOWN_SIZE = Scale(2e-5, 3e-4, 1e-2, "the widest range of the sizes above")
 ADAM_OTHER_TASKS = Scale(
     1e-4, 1e-3, 1e-2, "Kingma, Ba, Adam, arXiv 1412.6980: alpha = 0.001; FNO arXiv 2010.08895: 1e-3"
@@ -46,7 +48,8 @@ def optimizer_of(case: Case) -> str | None:
     """The optimizer in lower case without its implementation (`adamw_torch_fused` -> `adamw`); None where unknown."""
     name = case.setting("optimizer")
     if not name:
-        return None
+        # nanoGPT trains with nothing else (model.py, configure_optimizers)
+        return "adamw" if case.run.format.startswith("nanogpt") or case.run.dialect == "nanogpt" else None
     name = str(name).lower()
     known = ("adamw", "adafactor", "adamax", "radam", "nadam", "adam", "lamb", "lion", "muon", "sgd")
     return next((k for k in known if name.startswith(k)), name)
@@ -94,6 +97,14 @@ def published_scale(case: Case, *, group_algorithm: str | None = None) -> Scale 
         return None
     scale = _adam_scale(case, phase)
     return scale and Scale(scale.low * share, scale.typical * share, scale.high * share, scale.source)
+
+
+def highest_scale(case: Case, *, group_algorithm: str | None = None) -> Scale | None:
+    """As `published_scale`, and where the phase is unknown the most permissive scale of the Adam family."""
+    scale = published_scale(case, group_algorithm=group_algorithm)
+    if scale is None and phase_of(case) is None and (group_algorithm or optimizer_of(case)) in ADAMS:
+        return ADAM_AT_MOST
+    return scale
 
 
 def _adam_scale(case: Case, phase: str | None) -> Scale | None:

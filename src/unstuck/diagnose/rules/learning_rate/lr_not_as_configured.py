@@ -33,7 +33,7 @@ import numpy as np
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import KINDS
-from unstuck.diagnose.lr_arithmetic import Explanation, envelope, number
+from unstuck.diagnose.lr_arithmetic import Explanation, envelope, most_telling, number
 from unstuck.diagnose.lr_curve import GroupAnswer, answers, applied, moments
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 from unstuck.diagnose.scales import published_scale
@@ -125,7 +125,7 @@ def _common(wrong: dict[str, GroupAnswer]) -> tuple[str, list[Explanation]]:
 def _found(case: Case, answer: GroupAnswer, explanations: list[Explanation]) -> Found:
     series, plan = answer.series, answer.plan
     expected = _expected(answer)
-    worst = _worst(expected, series.values)
+    worst = most_telling(expected, series.values)
     ratio = series.values[worst] / expected[worst] if expected[worst] > 0 else float("inf")
     best = explanations[0]
     update = int(series.updates[worst])
@@ -163,15 +163,6 @@ def _found(case: Case, answer: GroupAnswer, explanations: list[Explanation]) -> 
     return Found(title, evidence, confidence, "warning" if severity else None, detail, facts)
 
 
-def _worst(
-    expected: np.ndarray[tuple[int], np.dtype[np.float64]], values: np.ndarray[tuple[int], np.dtype[np.float64]]
-) -> int:
-    """The point whose ratio to the expectation is most telling, near the last point where several are alike."""
-    small = 1e-3 * max(float(expected.max()), float(values.max()))
-    off = np.abs(np.log(np.maximum(values, small) / np.maximum(expected, small)))
-    return int(len(off) - 1 - np.argmax(off[::-1] >= 0.999 * off.max()))
-
-
 def _unexplained(wrong: dict[str, GroupAnswer]) -> Outcome:
     for answer in wrong.values():
         series = answer.series
@@ -183,7 +174,7 @@ def _unexplained(wrong: dict[str, GroupAnswer]) -> Outcome:
             return Clear("within what the common conventions give")
     answer = max(wrong.values(), key=_effect)
     series, expected = answer.series, _expected(answer)
-    worst = _worst(expected, series.values)
+    worst = most_telling(expected, series.values)
     title = (
         f"{series.name} is {number(series.values[worst])} at update {int(series.updates[worst]):,} where the "
         f"configuration gives {number(expected[worst])}; no counting mistake that we know explains it"

@@ -36,10 +36,10 @@ import numpy.typing as npt
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_arithmetic import number
-from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies
+from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies, stood_since_start
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.rules.learning_rate.lr_too_low import _algorithm
-from unstuck.diagnose.scales import Scale, published_scale
+from unstuck.diagnose.scales import Scale, highest_scale
 
 Floats = npt.NDArray[np.float64]
 
@@ -88,7 +88,7 @@ def check(case: Case) -> Outcome:
     if len(case.loss) < LEAST_POINTS:
         return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
     peak = float(lr.values.max()) if lr is not None else float(str(configured))
-    scale = published_scale(case, group_algorithm=_algorithm(case))
+    scale = highest_scale(case, group_algorithm=_algorithm(case))
     if _fp16_overflow(case):
         return Clear("half precision overflowed: the step size is not the cause")
     sign = (
@@ -239,6 +239,16 @@ def _stuck(case: Case, scale: Scale | None, peak: float) -> Sign | None:
     if near_frequencies(case, level) and stuck is not None and stuck[0]:
         says = f"the loss stands at {level:.4g}, no better than frequencies give"
         return Sign(says, Evidence("train/loss", span, "level at the end", level, None, source), 0.88, "error")
+    if case.chance is None and case.start in (None, "fresh") and stood_since_start(case):
+        says = f"the loss fell to {level:.4g} in the first tenth of the run and has stood there since"
+        return Sign(says, Evidence("train/loss", span, "level at the end", level, None, source), 0.8, "error")
+    middle = float(case.loss_trend.values[len(case.loss) // 2])
+    if peak >= FAR_OVER * scale.high and near_frequencies(case, middle):
+        says = f"the loss is {middle:.4g} after half of the run, no better than frequencies give"
+        half = (span[0], (span[0] + span[1]) // 2)
+        return Sign(
+            says, Evidence("train/loss", half, "level after half of the run", middle, None, source), 0.85, "error"
+        )
     if peak >= FAR_OVER * scale.high and stands and flat is not None:
         says = f"the loss has stood at {level:.4g} since half of the run"
         return Sign(says, Evidence("train/loss", span, "fall in the second half", flat[1], None, source), 0.85, "error")

@@ -60,7 +60,6 @@ MATCH = 0.02  # a ratio is a whole number of micro-batches when it is within 2 %
         "lr-too-low",
         "schedule-constant",
         "schedule-restarts-unplanned",
-        "lr-group-starved",
         "loss-at-chance",
         "loss-plateau",
         "undertrained",
@@ -122,6 +121,12 @@ def _cause(case: Case, ratio: float) -> Cause:
         return Cause(f"{n} micro-batches to an update, times {whole:,}{of}", True)
     if ratio > 1 and epochs and epochs > 1 and abs(times / epochs - 1) < MATCH:
         return Cause(f"it is the number of updates times {epochs:g} epochs", True)
+    per_epoch = micro_batches_per_epoch(case)
+    passes = ratio * (_planned(case) or 0.0) / per_epoch if per_epoch else 0.0
+    # a whole number of epochs to within the windows that a split may lose at its end
+    if ratio > 1 and n > 1 and round(passes) >= 1 and abs(passes - round(passes)) < min(0.05, MATCH * round(passes)):
+        of = "1 epoch" if round(passes) == 1 else f"{round(passes):,} epochs"
+        return Cause(f"it is {of} counted in micro-batches, {n} to an update", True)
     return Cause("", False)
 
 
@@ -188,6 +193,8 @@ def _by_configuration(case: Case, planned: float, horizon: float) -> Found | Non
     severity: Severity | None = None
     if not cause.sure:
         severity = "warning" if ratio >= UNEXPLAINED_RATIO or ratio <= 1 / UNEXPLAINED_RATIO else "note"
+        if ratio >= UNEXPLAINED_RATIO and plan is not None and plan.warmup >= planned:
+            severity, confidence = None, 0.95  # no run is planned to end inside its warm-up
         if case.start not in (None, "fresh"):
             severity = "note"
     facts: dict[str, object] = {

@@ -31,11 +31,11 @@ import numpy as np
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_arithmetic import number
-from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies
+from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies, stood_since_start
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.rules.learning_rate.lr_too_low import _algorithm
 from unstuck.diagnose.rules.schedule.warmup_too_long import _needed
-from unstuck.diagnose.scales import published_scale
+from unstuck.diagnose.scales import highest_scale
 from unstuck.runs import Series
 
 FROM_THE_START = 0.9  # of the peak, at the first logged update
@@ -114,13 +114,17 @@ def _damage(case: Case, peak: float) -> Evidence | None:
 
 def _thrown(case: Case, loss: Series, peak: float) -> Evidence | None:
     """A fall to the level of frequencies within the first tenth, and nothing after it, at a rate over the usual."""
-    scale = published_scale(case, group_algorithm=_algorithm(case))
+    scale = highest_scale(case, group_algorithm=_algorithm(case))
+    if scale is None or peak < STUCK_OVER * scale.typical:
+        return None
     flat = flat_since_half(case, against=float(loss.values[0]))
-    if scale is None or peak < STUCK_OVER * scale.typical or flat is None or not flat[0]:
+    unknown_level = case.chance is None and case.start in (None, "fresh")
+    stands = flat is not None and flat[0]
+    if not (stood_since_start(case) if unknown_level else stands):
         return None
     level = float(np.median(loss.values[len(loss) // 2 :]))
     early = float(np.median(loss.values[: max(3, len(loss) // 10)]))
-    if not near_frequencies(case, level) or early > level + 0.5 * (float(loss.values[0]) - level):
+    if not (unknown_level or near_frequencies(case, level)) or early > level + 0.5 * (float(loss.values[0]) - level):
         return None
     span = (int(loss.updates[0]), int(loss.updates[-1]))
     said = f"the loss falls to {level:.4g} in its first updates, what frequencies give, and stays there"
