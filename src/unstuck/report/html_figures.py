@@ -70,7 +70,8 @@ def charts(diagnosis: Diagnosis, run_id: str) -> list[dict[str, Any]]:
                 {
                     "id": f"{run_id}-{kind}" + (f"-{index}" if index else ""),
                     "group": run_id,
-                    "heading": heading,
+                    "heading": heading + (f": {_leaf(members[0])}" if len(by_unit) > 1 and len(members) == 1 else ""),
+                    "range": [-0.02, 1.02] if kind == "clipped" else None,
                     "unit": next(iter(units)) if len(units) == 1 else its_unit,
                     "main": kind in MAIN_CHARTS,
                     "log": kind == "lr" and _spread(members) > LOG_FROM_RATIO,
@@ -82,6 +83,10 @@ def charts(diagnosis: Diagnosis, run_id: str) -> list[dict[str, Any]]:
                 }
             )
     return drawn
+
+
+def _leaf(series: Series) -> str:
+    return series.name.rsplit("/", 1)[-1].replace("_", " ")
 
 
 def _below(name: str, prefix: str) -> bool:

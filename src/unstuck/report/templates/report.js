@@ -113,7 +113,8 @@
       hoverlabel: { bgcolor: colour("surface"), bordercolor: colour("line"), font: { color: ink } },
       xaxis: { ...axis, title: { text: "optimizer update", font: { color: muted, size: 12.5 }, standoff: 6 }, tickformat: ",d",
         range: [first - width * 0.01, last + width * 0.01], nticks: 8 },
-      yaxis: { ...axis, type: log ? "log" : "linear", nticks: 6, exponentformat: "e", tickformat: large && !log ? ",~r" : "" } };
+      yaxis: { ...axis, type: log ? "log" : "linear", nticks: 6, range: log ? undefined : f.range || undefined,
+        exponentformat: "e", tickformat: large && !log ? ",~r" : "" } };
   }
 
   const state = new Map();
