@@ -131,9 +131,9 @@ def _finding(finding: Finding, run: Run, width: int, shown: set[tuple[str, tuple
 def _evidence(evidence: Evidence) -> str:
     first, last = evidence.updates
     span = f"update {first:,}" if first == last else f"updates {first:,} to {last:,}"
-    against = "" if evidence.threshold is None else f", threshold {_number(evidence.threshold)}"
-    place = "" if evidence.source is None else f"  [{evidence.source}]"
-    return f"{evidence.series}, {span}: {evidence.statistic} {_number(evidence.value)}{against}{place}"
+    against = "" if evidence.threshold is None else f" (threshold {_number(evidence.threshold)})"
+    place = "" if evidence.source is None else f" [{evidence.source}]"
+    return f"{evidence.series}, {span}: {evidence.statistic} = {_number(evidence.value)}{against}{place}"
 
 
 def _remedy(remedy: Remedy, run: Run) -> Iterator[_Block]:

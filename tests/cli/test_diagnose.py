@@ -1,0 +1,180 @@
+"""`unstuck diagnose` as a user runs it: a real process, its exit status, what it prints and where."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unstuck.cli.main import main
+
+LOGS = Path(__file__).resolve().parents[3] / "shared" / "logs"
+
+
+def run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "unstuck.cli.main", "diagnose", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=60)
+
+
+def nanogpt(path: Path, val: list[float], train: list[float]) -> Path:
+    lines = ["found vocab_size = 65 (inside data/shakespeare_char/meta.pkl)", "Initializing a new model from scratch"]
+    noise = np.random.default_rng(1).normal(0, 0.02, (len(train), 10))
+    for k, (v, t) in enumerate(zip(val, train, strict=True)):
+        lines.append(f"step {250 * k}: train loss {t:.4f}, val loss {v:.4f}")
+        lines += [f"iter {250 * k + 25 * j}: loss {t + noise[k, j]:.4f}, time 35.00ms, mfu 9.00%" for j in range(10)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def healthy(path: Path) -> Path:
+    falling = [1.3 + 2.87 * math.exp(-k / 3) for k in range(24)]
+    return nanogpt(path, [v + 0.03 for v in falling], falling)
+
+
+def overfitted(path: Path) -> Path:
+    train = [0.4 + 3.7 * math.exp(-k / 6) for k in range(24)]
+    return nanogpt(path, [max(4.17 * math.exp(-k / 4), 1.5) + 0.03 * max(0, k - 7) for k in range(24)], train)
+
+
+def short(path: Path) -> Path:
+    path.write_text("step 0: train loss 4.1807, val loss 4.1787\niter 0: loss 4.1853, time 35.00ms, mfu -100.00%\n")
+    return path
+
+
+def test_exit_status_says_the_verdict(tmp_path):
+    assert run(healthy(tmp_path / "h.log")).returncode == 0
+    assert run(overfitted(tmp_path / "s.log")).returncode == 1
+    assert run(short(tmp_path / "u.log")).returncode == 3
+
+
+def test_of_several_runs_the_worst_counts(tmp_path, capsys):
+    well, sick, unclear = healthy(tmp_path / "h.log"), overfitted(tmp_path / "s.log"), short(tmp_path / "u.log")
+    assert main(["diagnose", str(well), str(unclear)]) == 3
+    assert main(["diagnose", str(well), str(unclear), str(sick)]) == 1
+    assert main(["diagnose", str(tmp_path)]) == 1
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("words", [["nothing.log"], [], ["--config"], ["--jsn", "x"]])
+def test_wrong_usage_is_one_sentence_on_standard_error_and_status_2(words):
+    result = run(*words)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("unstuck: ")
+    assert result.stderr.count("\n") == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(256)) * 20, b"once upon a time\n" * 50])
+def test_unreadable_files_are_one_sentence_and_status_2(tmp_path, content):
+    path = tmp_path / "x.log"
+    path.write_bytes(content)
+    result = run(path)
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+
+
+def test_json_is_one_document_and_nothing_else(tmp_path):
+    result = run(overfitted(tmp_path / "s.log"), "--json")
+    document = json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"bare {name}"))
+    assert result.stderr == ""
+    assert result.returncode == 1
+    one = document["runs"][0]
+    assert one["verdict"] == "sick"
+    assert one["format"] == "nanogpt-text"
+    assert {"name": "val/loss", "points": 24, "unit": "nats/token"} in one["series"]
+    first = one["findings"][0]
+    assert (first["rule"], first["code"], first["rank"], first["because_of"]) == ("overfitting", "GE001", 1, None)
+    assert first["evidence"][0]["source"].startswith("s.log:")
+    assert {"series", "updates", "statistic", "value", "threshold", "source"} <= first["evidence"][0].keys()
+    assert all({"rule", "missing"} == set(entry) for entry in one["could_not_check"])
+    for remedy in first["remedies"]:
+        assert {"summary", "safety", "patch"} <= remedy.keys()
+        assert all({"key", "old", "new"} <= change.keys() for change in remedy["patch"])
+
+
+def test_json_holds_non_finite_numbers_as_strings(tmp_path):
+    path = tmp_path / "m.jsonl"
+    losses = [3.0 - k / 100 for k in range(50)] + [math.nan] * 50
+    path.write_text("".join(json.dumps({"step": k, "loss": loss}) + "\n" for k, loss in enumerate(losses)))
+    result = run(path, "--json")
+    json.loads(result.stdout, parse_constant=lambda name: pytest.fail(f"bare {name}"))
+    assert result.returncode == 1
+
+
+def test_terminal_output_starts_with_the_verdict_and_shows_plot_evidence_and_confidence(tmp_path):
+    result = run(overfitted(tmp_path / "s.log"), COLUMNS="100")
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("SICK: ")
+    assert any("⠉" <= character <= "⣿" for character in result.stdout)
+    assert "GE001 overfitting" in result.stdout
+    assert "s.log:" in result.stdout
+    assert any(line.strip().startswith("sure") for line in lines)
+    assert max(len(line) for line in lines) <= 100
+
+
+def test_output_is_plain_when_it_is_not_a_terminal(tmp_path):
+    result = run(overfitted(tmp_path / "s.log"))
+    assert "\x1b" not in result.stdout
+    assert all(len(line) <= 80 and line == line.rstrip() for line in result.stdout.splitlines())
+
+
+def test_a_name_with_terminal_codes_in_it_cannot_reach_the_terminal(tmp_path):
+    result = run(overfitted(tmp_path / "a\x1b]0;title\x07.log"))
+    assert "\x1b" not in result.stdout
+    assert "\x07" not in result.stdout
+
+
+def test_html_report_is_written_and_opens_offline(tmp_path):
+    report = tmp_path / "report.html"
+    result = run(overfitted(tmp_path / "s.log"), "--html", report)
+    assert result.returncode == 1
+    assert report.stat().st_size > 10_000
+    assert "https://cdn" not in report.read_text(encoding="utf-8")
+
+
+def test_diagnosis_neither_imports_torch_nor_plotly_and_is_quick(tmp_path):
+    path = overfitted(tmp_path / "s.log")
+    code = (
+        "import sys; from unstuck.cli.main import main; status = main(['diagnose', sys.argv[1], '--json']); "
+        "print(sorted({'torch', 'plotly', 'transformers'} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
+    )
+    started = time.perf_counter()
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    seconds = time.perf_counter() - started
+    assert result.stderr.strip() == "[]"
+    assert result.returncode == 1
+    assert seconds < 10, "0.5 s on a quiet machine; the bound only catches an import of torch or plotly"
+
+
+@pytest.mark.skipif(not LOGS.is_dir(), reason="../shared/logs is not on this machine")
+def test_every_labelled_log_is_read_or_refused_in_a_sentence():
+    from unstuck.diagnose.document import document
+    from unstuck.diagnose.engine import diagnose
+    from unstuck.errors import UserError
+    from unstuck.runs import Run
+    from unstuck.runs.readers import read_runs
+
+    formats = {
+        "nanogpt_stdout": "nanogpt-text",
+        "hf_trainer_state": "hf-trainer-state",
+        "jsonl_metrics": "jsonl-metrics",
+    }
+    for folder in (LOGS, LOGS / "generated"):
+        for label in json.loads((folder / "labels.json").read_text(encoding="utf-8")):
+            runs: list[Run] = []
+            if label["format"] in formats:
+                runs = read_runs(folder / label["file"])
+            else:
+                with contextlib.suppress(UserError):
+                    read_runs(folder / label["file"])
+            if runs:
+                assert [run.format for run in runs] == [formats[label["format"]]] * label.get("runs", 1)
+                json.dumps(document([diagnose(run) for run in runs]), allow_nan=False)
