@@ -8,19 +8,20 @@ import math
 import pytest
 import torch
 from benchmarks.peers.nanogpt_form import NanoGPTForm
-from torch import Tensor
+from torch import Tensor, nn
 
 from unstuck.config.schema import ModelConfig
 from unstuck.models import build
 from unstuck.models.functions import normalise, scaled_sum, squared_relu
-from unstuck.models.gpt import pair_rows, rotate, rotations
+from unstuck.models.gpt import rotate, rotations
 from unstuck.models.language_model import LONGEST_EXPLICIT, CausalAttention, LanguageModel
+from unstuck.models.ngrams import NGrams
 
 V, T = 23, 12
-EXTRAS = ("value_embeddings", "input_skip", "smear", "bigram")
+EXTRAS = ("value_embeddings", "input_skip", "smear", "ngrams")
 SETTINGS = [{"architecture": "gpt2"}, {"architecture": "gpt2", "bias": True, "tied_head": True}] + [
     {"architecture": "modern", **dict(zip(EXTRAS, chosen, strict=True))}
-    for chosen in itertools.product((True, False), repeat=4)
+    for chosen in itertools.product((True, False), (True, False), (True, False), (4, 1))
 ]
 
 
@@ -138,13 +139,31 @@ def test_rotation_makes_scores_depend_on_distance_alone() -> None:
     torch.testing.assert_close(scores[3, 1], scores[37, 35], atol=1e-4, rtol=1e-4)
 
 
-def test_pairs_have_rows_of_their_own_where_the_table_is_large_enough() -> None:
-    every = torch.cartesian_prod(torch.arange(V), torch.arange(V))
-    rows = pair_rows(every, V, V * V)[:, 1]
-    assert len(rows.unique()) == V * V
-    hashed = pair_rows(every, V, 97)
-    assert 0 <= hashed.min() <= hashed.max() < 97
-    assert len(hashed[:, 1].unique()) > 90
+def test_strings_have_rows_of_their_own_where_the_table_is_large_enough() -> None:
+    every = torch.cartesian_prod(*[torch.arange(V)] * 3)
+    pairs, triples = NGrams(3, V, 4).rows_of(every)[:, 2].unbind(-1)
+    assert len(pairs.unique()) == V**2
+    assert pairs.max() < V**2 <= triples.min()
+    assert triples.max() < V**2 + min(V**3, 8192)
+    assert len(triples.unique()) > 0.7 * min(V**3, 8192)  # 12,167 strings thrown at random hit 1 - 1/e^1.5 = 78 %
+
+
+def test_hashed_rows_are_in_range_for_a_large_vocabulary() -> None:
+    table = NGrams(5, 50_000, 2)
+    rows = table.rows_of(torch.randint(50_000, (4, 64)))
+    bounds = torch.tensor(table.rows).cumsum(0)
+    assert (rows < bounds).all()
+    assert (rows >= bounds - torch.tensor(table.rows)).all()
+
+
+def test_the_table_of_strings_gets_the_gradient_of_a_plain_sum_of_rows() -> None:
+    table, seen = NGrams(4, V, 3), tokens()
+    nn.init.normal_(table.embedding.weight)
+    weight = torch.randn(3, T, 3)
+    (table(seen) * weight).sum().backward()
+    plain = table.embedding.weight.detach().clone().requires_grad_()
+    (plain[table.rows_of(seen)].sum(-2) * weight).sum().backward()
+    torch.testing.assert_close(table.embedding.weight.grad.to_dense(), plain.grad)
 
 
 @pytest.mark.parametrize("function", [normalise, squared_relu], ids=["normalise", "squared_relu"])

@@ -208,6 +208,30 @@ def test_learning_lowers_the_loss_with_both_optimizers() -> None:
         assert losses[-1] < 0.5 * losses[0], kind
 
 
+def test_row_updates_equal_adamw_on_the_rows_a_batch_touches() -> None:
+    config = OptimizerConfig(kind="adamw", learning_rate=0.1)
+    sparse, dense = nn.Embedding(6, 3, sparse=True), nn.Embedding(6, 3)
+    dense.load_state_dict(sparse.state_dict())
+    before = sparse.weight.detach().clone()
+    steps = [optimizers.build(table, config) for table in (sparse, dense)]
+    for update in range(3):
+        for table, step in zip((sparse, dense), steps, strict=True):
+            (table(torch.tensor([1, 4, 1])) * (update + 1.0)).square().sum().backward()
+            optimizers.clip_grad_norm(step.parameters, 0.5)
+            step.step(1.0)
+            step.zero_grad()
+    torch.testing.assert_close(sparse.weight, dense.weight)
+    assert torch.equal(sparse.weight[[0, 2, 3, 5]], before[[0, 2, 3, 5]])
+    assert not torch.equal(sparse.weight[[1, 4]], before[[1, 4]])
+
+
+def test_clipping_counts_sparse_gradients_like_dense_ones() -> None:
+    table = nn.Embedding(4, 2, sparse=True)
+    table(torch.tensor([2, 2])).sum().backward()
+    assert optimizers.clip_grad_norm(table.parameters(), 1.0).item() == pytest.approx(8**0.5)
+    assert table.weight.grad.to_dense().norm().item() == pytest.approx(1.0)
+
+
 def gradients(*values: float) -> list[Tensor]:
     parameters = [nn.Parameter(torch.zeros(2)) for _ in values]
     for parameter, value in zip(parameters, values, strict=True):

@@ -9,7 +9,7 @@ and, each by its own key of the recipe, from the modded-nanogpt records (github.
 - value_embeddings: every block has a second embedding of the token, mixed into the attention's values (2410.17897);
 - input_skip: every block sees the embedding again;
 - smear: a gated share of the previous token's embedding is added;
-- bigram: a table of token pairs is added to the embedding, and a second one to the attention's values of all blocks.
+- ngrams: tables of the last 2, 3 .. n tokens are added to the attention's values of all blocks, see ngrams.py.
 
 Shape suffixes: see language_model.py.
 """
@@ -24,12 +24,12 @@ from unstuck.config.schema import ModelConfig
 from unstuck.models.functions import normalise, scaled_sum, squared_relu
 from unstuck.models.gpt2 import split_by_head
 from unstuck.models.language_model import CausalAttention, LanguageModel
+from unstuck.models.ngrams import NGrams
 
 ROTARY_BASE = 10_000.0  # arXiv 2104.09864, section 3.2.2
 LOGIT_BOUND = 15.0  # modded-nanogpt; tuned here against 30 and none, docs/LOG.md
 EMBEDDING_STD = 0.02  # GPT-2; it is normalised right away, so only its ratio to the other tables counts
 SMEAR_INPUTS = 12  # features that the smear's gate reads; modded-nanogpt
-BIGRAM_ROWS = 8192  # least size of the table of pairs; pairs share rows only when there are more of them
 
 
 class Block(nn.Module):
@@ -57,22 +57,22 @@ class Block(nn.Module):
         x_BTW: Tensor,
         embedded_BTW: Tensor,
         tokens_BT: Tensor,
-        pair_values_BTW: Tensor | None,
+        extra_BTW: Tensor | None,
         rotation_TD: Tensor,
     ) -> Tensor:
-        """Args: the stream, the embedding it began with, the tokens, the values of token pairs, `rotations`."""
+        """Args: the stream, the embedding it began with, the tokens, what is added to the values, `rotations`."""
         if self.input_shares is not None:
             x_BTW = scaled_sum(x_BTW, embedded_BTW, self.input_shares)
-        x_BTW = x_BTW + self._drop(self.output(self._attend(normalise(x_BTW), tokens_BT, pair_values_BTW, rotation_TD)))
+        x_BTW = x_BTW + self._drop(self.output(self._attend(normalise(x_BTW), tokens_BT, extra_BTW, rotation_TD)))
         return x_BTW + self._drop(self.down(squared_relu(self.up(normalise(x_BTW)))))
 
-    def _attend(self, x_BTW: Tensor, tokens_BT: Tensor, pair_values_BTW: Tensor | None, rotation_TD: Tensor) -> Tensor:
+    def _attend(self, x_BTW: Tensor, tokens_BT: Tensor, extra_BTW: Tensor | None, rotation_TD: Tensor) -> Tensor:
         B, T, W = x_BTW.shape
         q_k, v = self.qkv(x_BTW).split((2 * W, W), dim=-1)
         if self.value_embedding is not None and self.value_shares is not None:
             v = scaled_sum(v, self.value_embedding(tokens_BT), self.value_shares)
-        if pair_values_BTW is not None:
-            v = v + pair_values_BTW
+        if extra_BTW is not None:
+            v = v + extra_BTW
         heads, D = self.heads, W // self.heads
         q_k = rotate(normalise(q_k.reshape(B, T, 2 * heads, D)), rotation_TD)
         q_BHTD, k_BHTD = q_k.view(B, T, 2, heads, D).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
@@ -99,12 +99,7 @@ class GPT(LanguageModel):
         width = config.width
         self.token_embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.token_embedding.weight, std=EMBEDDING_STD)
-        self.bigram_embedding = self.bigram_value_embedding = None
-        if config.bigram:
-            rows = min(vocabulary**2, max(BIGRAM_ROWS, 5 * vocabulary))  # 5 V: modded-nanogpt
-            self.bigram_embedding, self.bigram_value_embedding = nn.Embedding(rows, width), nn.Embedding(rows, width)
-            nn.init.zeros_(self.bigram_embedding.weight)
-            nn.init.zeros_(self.bigram_value_embedding.weight)
+        self.ngrams = NGrams(config.ngrams, vocabulary, width) if config.ngrams > 1 else None
         self.smear_gate = nn.Linear(min(SMEAR_INPUTS, width), 1, bias=False) if config.smear else None
         if self.smear_gate is not None:
             nn.init.zeros_(self.smear_gate.weight)
@@ -123,39 +118,22 @@ class GPT(LanguageModel):
         rotation_TD = self.rotation_TD[:T]
         if len(rotation_TD) < T:
             rotation_TD = rotations(T, self.rotation_TD.shape[-1]).to(tokens_BT.device)
-        pairs_BT = pair_values_BTW = None
-        if self.bigram_value_embedding is not None:
-            pairs_BT = pair_rows(tokens_BT, self.vocabulary, self.bigram_value_embedding.num_embeddings)
-            pair_values_BTW = self.bigram_value_embedding(pairs_BT)
-        x_BTW = embedded_BTW = self._embed(tokens_BT, pairs_BT)
+        extra_BTW = None if self.ngrams is None else self.ngrams(tokens_BT)
+        x_BTW = embedded_BTW = self._embed(tokens_BT)
         for block in self.blocks:
-            x_BTW = block(x_BTW, embedded_BTW, tokens_BT, pair_values_BTW, rotation_TD)
+            x_BTW = block(x_BTW, embedded_BTW, tokens_BT, extra_BTW, rotation_TD)
         return normalise(x_BTW)
 
     def logits(self, hidden_BTW: Tensor) -> Tensor:
         logits = functional.linear(hidden_BTW, self.head.weight).float()
         return torch.tanh(logits / LOGIT_BOUND) * LOGIT_BOUND
 
-    def _embed(self, tokens_BT: Tensor, pairs_BT: Tensor | None) -> Tensor:
+    def _embed(self, tokens_BT: Tensor) -> Tensor:
         x_BTW = self.token_embedding(tokens_BT)
-        if self.bigram_embedding is not None:
-            x_BTW = x_BTW + self.bigram_embedding(pairs_BT)
         if self.smear_gate is not None:
             gate_BT1 = torch.sigmoid(self.smear_gate(x_BTW[:, 1:, : self.smear_gate.in_features])) * self.smear_share
             x_BTW = torch.cat([x_BTW[:, :1], x_BTW[:, 1:] + gate_BT1 * x_BTW[:, :-1]], dim=1)
         return normalise(x_BTW)
-
-
-def pair_rows(tokens_BT: Tensor, vocabulary: int, rows: int) -> Tensor:
-    """The row of each (previous token, token) in the table of pairs; the first token of a window follows token 0.
-
-    With a row for every pair this is exact; else pairs are spread by a multiplicative hash (Knuth, TAOCP 3, 6.4).
-    """
-    previous_BT = functional.pad(tokens_BT[:, :-1], (1, 0))
-    pairs_BT = previous_BT * vocabulary + tokens_BT
-    if rows == vocabulary**2:
-        return pairs_BT
-    return (pairs_BT * 2654435761 % 2**32) % rows
 
 
 def rotations(length: int, head_width: int) -> Tensor:

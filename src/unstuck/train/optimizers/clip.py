@@ -19,7 +19,7 @@ def clip_grad_norm(parameters: Iterable[Tensor], limit: float | None) -> Tensor:
     Returns:
         The norm before clipping, a float32 scalar; not finite if any gradient is not, and then nothing is scaled.
     """
-    gradients = [p.grad for p in parameters if p.grad is not None]
+    gradients = [_values(p) for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros(())
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())
@@ -31,3 +31,13 @@ def clip_grad_norm(parameters: Iterable[Tensor], limit: float | None) -> Tensor:
     else:  # no wait for the device; a norm that is not finite leaves the gradients alone, as on the CPU
         torch._foreach_mul_(gradients, torch.where(norm.isfinite(), (limit / norm).clamp(max=1.0), 1.0))
     return norm
+
+
+def _values(parameter: Tensor) -> Tensor:
+    """The numbers of a gradient; of a sparse one, after adding up what belongs to the same row."""
+    gradient = parameter.grad
+    assert gradient is not None  # the caller's own condition
+    if not gradient.is_sparse:
+        return gradient
+    parameter.grad = gradient = gradient.coalesce()
+    return gradient.values()
