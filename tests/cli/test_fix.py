@@ -11,11 +11,18 @@ from typing import Any
 
 import pytest
 
+from unstuck import ledger
 from unstuck.cli.main import main
 from unstuck.config.files import read_settings_file
 from unstuck.config.recipe import load_recipe
 
 UPDATES = 300
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder of its own: the ledger of a foreign run's change is in `runs` of the working folder."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
 
 
 def cosine(update: int, horizon: int) -> float:
@@ -81,6 +88,7 @@ def test_a_run_of_ours_gets_a_recipe_that_trains_with_the_change(tmp_path: Path,
     assert main(["fix", str(folder), "--apply"]) == 0
     said = capsys.readouterr().out
     assert f"unstuck train {folder / 'fixed.yaml'}" in said
+    assert "schedule.horizon_updates came from: command line" in said
     fixed, old = load_recipe(folder / "fixed.yaml"), load_recipe(folder)
     assert fixed.config.schedule.horizon_updates == UPDATES
     assert fixed.with_changes({"horizon_updates": 900}, "").config == old.config, "nothing else changed"
@@ -107,6 +115,16 @@ def test_a_nanogpt_config_is_changed_in_its_line_and_kept(tmp_path: Path, capsys
     assert (tmp_path / "run.config.py.bak").read_text(encoding="utf-8") == old
     assert config.stat().st_mode & 0o777 == 0o640
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.config.py", "run.config.py.bak", "run.log"]
+
+
+def test_an_applied_change_is_in_the_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    folder = run_folder(tmp_path / "runs" / "gpt-char", horizon=3 * UPDATES)
+    log, _ = nanogpt_run(tmp_path / "foreign")
+    for source, runs in ((folder, tmp_path / "runs"), (log, Path("runs"))):
+        assert main(["fix", str(source), "--apply"]) == 0
+        entry = ledger.read(runs).entries[-1]
+        assert (entry["kind"], entry["run"]) == ("change", str(source))
+        assert [(c["old"], c["new"]) for c in entry["changes"]] == [(900, 300) if source == folder else (3000, 300)]
 
 
 def test_an_older_copy_is_never_overwritten(tmp_path: Path):

@@ -51,13 +51,14 @@ def command(
     if finding is not None and remedy is not None:
         prescribed = prescription(diagnosis.run, remedy.patch, finding.rule.name, config)
     kept: Path | None = None
-    if apply and prescribed is not None and remedy is not None:
+    if apply and prescribed is not None and finding is not None and remedy is not None:
         if remedy.safety == "unsafe" and not unsafe:
             raise UserError(
                 "This change may make a sound run worse, so it is not applied unasked; measure it first with "
                 "`unstuck prove`, or write it with --apply --unsafe."
             )
         kept = write(prescribed)
+        _note(diagnosis, finding, prescribed)
     if as_json:
         document = _document(
             diagnosis, finding, remedy, prescribed, applied=apply and prescribed is not None, kept=kept
@@ -94,6 +95,23 @@ def _finding(diagnosis: Diagnosis, rule: str | None) -> Finding | None:
     return found[rule]
 
 
+def _note(diagnosis: Diagnosis, finding: Finding, prescribed: Prescription) -> None:
+    """Enter the change in the ledger: that of the runs folder for a run of ours, else of `runs` in this folder.
+
+    The change is made by now, so a ledger that cannot be written is said and is no failure.
+    """
+    from unstuck import ledger
+
+    source, folder = diagnosis.run.source, Path("runs")
+    if diagnosis.run.dialect == "unstuck" and prescribed.file is not None:
+        source, folder = str(prescribed.file.parent), prescribed.file.resolve().parent.parent
+    changes = [{"key": c.key, "old": c.old, "new": c.new} for c in prescribed.changes]
+    try:
+        ledger.append(folder, "change", run=source, rule=finding.rule.name, changes=changes, file=str(prescribed.file))
+    except OSError as error:
+        print(f"unstuck: the change is made but not in the ledger ({error.strerror}): {folder}", file=sys.stderr)
+
+
 def _print(
     diagnosis: Diagnosis,
     finding: Finding,
@@ -121,6 +139,9 @@ def _print(
     else:
         print(f"  {prescribed.command}")
     print()
+    for key, origin in prescribed.came_from.items():
+        if origin != "default":
+            print(f"{key} came from: {origin}")
     ours = prescribed.command.startswith("unstuck train")
     if applied and prescribed.file is not None:
         old = f"; the old file is {kept}" if kept is not None else ""

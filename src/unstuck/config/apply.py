@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Prescription:
         diff: unified diff of the user's configuration; empty without a file.
         command: options for the command line, or for our own runs the command that trains with the change.
         replaces: whether `file` exists and is changed, rather than new.
+        came_from: our own runs: key -> where its old value came from ("my.yaml:14", "command line").
     """
 
     changes: tuple[Change, ...]
@@ -52,6 +53,7 @@ class Prescription:
     diff: str
     command: str
     replaces: bool
+    came_from: dict[str, str] = field(default_factory=dict)
 
 
 def prescription(run: Run, patch: ConfigPatch, why: str, config: Path | None = None) -> Prescription:
@@ -129,7 +131,8 @@ def _ours(config: Path, theirs: tuple[Change, ...], patch: ConfigPatch, why: str
     changed = recipe.with_changes(new, f"fix of {why}")
     target = config.with_name(FIXED)
     diff = _diff(recipe.to_yaml(comments=False), changed.to_yaml(comments=False), str(config), str(target))
-    return Prescription(theirs, target, changed.to_yaml(), diff, f"unstuck train {target}", False)
+    places = {change.key: recipe.origins[change.key] for change in theirs if change.key in recipe.origins}
+    return Prescription(theirs, target, changed.to_yaml(), diff, f"unstuck train {target}", False, places)
 
 
 def _own_config(run: Run) -> Path | None:
