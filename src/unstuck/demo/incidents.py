@@ -27,7 +27,7 @@ class Size:
     validation_tokens: int = 16_384
     max_characters: int | None = None
     proof_updates: int | None = None
-    proof_seconds: float = 100.0
+    proof_seconds: float = 80.0
 
 
 # For the tests only (UNSTUCK_DEMO_SIZE=tiny): the same faults in a few seconds of training.

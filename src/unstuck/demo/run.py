@@ -21,6 +21,7 @@ from unstuck.diagnose.engine import Diagnosis, Finding
 from unstuck.prove.proof import Proof
 
 SEEDS = 3
+PROOF_OVERRUN = 1.75  # on a machine that becomes busy the demo is late rather than without an answer
 
 
 @dataclass(slots=True)
@@ -48,6 +49,13 @@ class Outcome:
     def succeeded(self) -> bool:
         return not self.why_not
 
+    def changes(self) -> list[dict[str, Any]]:
+        """The patch with the keys of the run's own dialect."""
+        from unstuck.config.dialects import in_dialect
+
+        theirs = [in_dialect(change, self.diagnosis.run) for change in self.patch]
+        return [{"key": c.key, "old": c.old, "new": c.new} for c in theirs]
+
     def document(self) -> dict[str, Any]:
         """`demo --json`: the diagnosis and the proof are the documents of their own commands."""
         from unstuck.diagnose.document import document, plain
@@ -59,7 +67,7 @@ class Outcome:
             "run": str(self.run),
             "verdict": self.diagnosis.verdict,
             "rank_1": None if self.finding is None else self.finding.rule.name,
-            "patch": [{"key": c.key, "old": plain(c.old), "new": plain(c.new)} for c in self.patch],
+            "patch": plain(self.changes()),
             "proof": None if self.proof is None else self.proof.document(),
             "diagnosis": document([self.diagnosis]),
             "report": str(self.report),
@@ -197,7 +205,7 @@ class Demo:
         self._diff(base, changed)
         ledger.append(
             self.folder, "change", run=str(outcome.run), summary=remedy.summary, rule=outcome.finding.rule.name,
-            changes=[{"key": c.key, "old": c.old, "new": c.new} for c in remedy.patch],
+            changes=outcome.changes(),
         )  # fmt: skip
         self._step(f"Prove: the recipe as it ran against the changed one, {SEEDS} seeds each")
         from unstuck.prove.compare import compare
@@ -209,6 +217,7 @@ class Demo:
             updates=self.size.proof_updates,
             budget_seconds=None if self.size.proof_updates else self.size.proof_seconds,
             early=False,
+            overrun=PROOF_OVERRUN,
             observer=self.prove_observer,
         )
         outcome.proof = proof
@@ -273,11 +282,13 @@ def summary(outcome: Outcome) -> list[tuple[str, str]]:
     evidence = found.found.evidence[0]
     against = "" if evidence.threshold is None else f" against {evidence.threshold:.4g}"
     where = "" if evidence.source is None else f" ({evidence.source})"
-    changes = [{"key": c.key, "old": c.old, "new": c.new} for c in outcome.patch]
     return [
         ("What was wrong", f"{found.found.title} [{found.rule.code} {found.rule.name}]"),
         ("Evidence", f"{evidence.series}: {evidence.statistic} {evidence.value:.4g}{against}{where}"),
-        ("Change", ledger.changes_text(changes) or "none: the finding has no remedy that is a change of settings"),
+        (
+            "Change",
+            ledger.changes_text(outcome.changes()) or "none: the finding has no remedy that is a change of settings",
+        ),
         ("Measured effect", "not measured" if proof is None else proof.sentence()),
         report,
     ]

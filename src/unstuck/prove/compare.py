@@ -58,6 +58,7 @@ def compare(
     updates: int | None = None,
     budget_seconds: float | None = None,
     early: bool = True,
+    overrun: float = 1.0,
     named: Sequence[str] = (),
     workers: int | None = None,
     observer: Observer | None = None,
@@ -71,6 +72,7 @@ def compare(
         updates: length of a base trial; None: as long as the budget allows, at most the run's planned length.
         budget_seconds: wall time for everything; None: no limit when `updates` is given, else five minutes.
         early: look after every pair from the second on; False: one look after all pairs (narrower interval).
+        overrun: trials are cut off at this multiple of the budget; above 1 where a late answer beats none.
         named: the changed keys as the user wrote them, for the answer.
         workers: trials side by side; None: one per CPU core, or one per GPU.
 
@@ -102,7 +104,7 @@ def compare(
             planning.LEAST_UPDATES, comparison.base_lengths.planned_updates
         ):
             return _too_little(plan, changes, seeds, time.monotonic() - started)
-        deadline = None if budget_seconds is None else started + budget_seconds
+        deadline = None if budget_seconds is None else started + overrun * budget_seconds
         proof = _run(comparison, pool, plan, folder, early=early, deadline=deadline, observer=observer)
     proof.changes = changes
     proof.seconds = time.monotonic() - started
