@@ -2,7 +2,7 @@
 
     python benchmarks/false_alarms.py [--seeds 50] [--first-seed 0] [--shape NAME] [--verbose]
 
-Fifteen shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval, gap)
+Sixteen shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval, gap)
 are put through every rule. A finding of severity error or warning is a false alarm; notes are counted apart. Nothing
 here is taken from a real log; thresholds of the rules are not fitted to it: it shows what they do.
 """
@@ -133,6 +133,16 @@ def tiny_batch(m: Maker) -> None:
     m.settings(batch_size=2, accumulation=1, context=256)
 
 
+def skewed(m: Maker) -> None:
+    """Losses of single sequences: noise skewed upwards, from a gamma distribution."""
+    pretraining(m, every=1, sd=0.01, total=int(m.rng.integers(800, 5000)))
+    loss = m.run.series["train/loss"]
+    shape = float(m.rng.uniform(4, 40))
+    extra = (m.rng.gamma(shape, 1.0, len(loss)) / shape - 1) * float(m.rng.uniform(0.2, 0.8))
+    m.log("train/loss", loss.updates.astype(np.float64), loss.values + extra)
+    m.settings(batch_size=2, accumulation=1, context=256)
+
+
 def smoothed_log(m: Maker) -> None:
     """A log whose values are running averages: strongly autocorrelated noise."""
     pretraining(m, every=1, r=float(m.rng.uniform(0.6, 0.9)), total=int(m.rng.integers(1000, 6000)))
@@ -245,6 +255,7 @@ SHAPES: dict[str, Callable[[Maker], None]] = {
     "warm-up bump": lambda m: pretraining(m, bump=float(m.rng.uniform(0.1, 0.4))),
     "heavy tails": lambda m: pretraining(m, tails=4.0, every=1, total=int(m.rng.integers(1000, 5000))),
     "tiny batch": tiny_batch,
+    "skewed noise": skewed,
     "WSD with decay phase": lambda m: pretraining(m, anneal=float(m.rng.uniform(0.1, 0.3))),
     "noisy validation": lambda m: pretraining(m, val_sd=float(m.rng.uniform(0.02, 0.06))),
     "smoothed log": smoothed_log,

@@ -94,7 +94,9 @@ def _ranked(hits: dict[str, tuple[Rule, Found]]) -> list[tuple[Rule, Found, str 
     cause_of: dict[str, str] = {}
     for name in sorted(hits, key=order):
         for explained in hits[name][0].explains:
-            if explained in hits and explained != name:
+            # a note is no root cause of an error or warning
+            only_a_note = explained in hits and order(name)[0] == SEVERITY_ORDER["note"] > order(explained)[0]
+            if explained in hits and explained != name and not only_a_note:
                 cause_of.setdefault(explained, name)
     for name in list(cause_of):  # two rules that explain each other: the better placed one is the cause
         seen = {name}

@@ -13,7 +13,7 @@ At least 30 points of the training loss.
 
 Not when
 The learning rate was raised just before (planned warm restarts); noise with heavy tails on both sides; a slow bump
-during warm-up; the loss that never comes back (loss-diverged follows).
+during warm-up. Single hard batches, gone with the next, are a note.
 
 Remedy
 Lower the peak learning rate or beta2, clip harder, or skip the batch; only a measurement tells which.
@@ -34,7 +34,10 @@ from unstuck.diagnose.statistics import Spike, spikes
 MIN_POINTS = 30
 # Spikes worth a warning cost more than 2 % of the run: PaLM's restarts gave up 100-500 updates of some 10^4 each.
 COSTLY_SHARE = 0.02
-MANY = 3  # a third spike in one run is no single bad batch
+MANY = 3  # a third lasting spike in one run is no single bad batch
+# One or two points above are what hard batches look like: losses of small batches are skewed upwards (a sum of k tokens
+# with exponential losses has skewness 2 / sqrt(k)). From three on the weights, not the batch, are the reason.
+LASTS = 3
 RESTART_RISE = 1.5  # a learning rate half again as high as just before is a restart, not a wobble of a schedule
 
 
@@ -60,7 +63,8 @@ def check(case: Case) -> Outcome:
     interval = float(np.median(np.diff(loss.updates)))
     # a single logged point above the level costs at most one log interval: that is resolution, not cost
     costly = sum(cost(s) for s in found if cost(s) > 2 * interval) > COSTLY_SHARE * length
-    serious = costly or len(found) >= MANY or worst.back is None
+    lasting = [s for s in found if s.back is None or s.back - s.start >= LASTS]
+    serious = costly or len(lasting) >= MANY or worst.back is None
     update = int(loss.updates[worst.start])
     after = "never recovered" if worst.back is None else f"was back after {cost(worst)} updates"
     return Found(
