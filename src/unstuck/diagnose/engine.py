@@ -85,11 +85,16 @@ def diagnose(run: Run) -> Diagnosis:
 
 
 def _ranked(hits: dict[str, tuple[Rule, Found]]) -> list[tuple[Rule, Found, str | None]]:
-    """Root causes first (by severity, then confidence), each followed by what it explains; notes last."""
+    """Root causes first (by severity, then confidence), each followed by what it explains; notes last.
 
-    def order(name: str) -> tuple[int, float, str]:
+    At the same severity a finding on speed comes after one on learning: a busy machine slows a run, it does not keep
+    it from learning.
+    """
+
+    def order(name: str) -> tuple[int, bool, float, str]:
         rule, found = hits[name]
-        return SEVERITY_ORDER[found.severity or rule.severity], -found.confidence, rule.code
+        severity = SEVERITY_ORDER[found.severity or rule.severity]
+        return severity, rule.family == "throughput", -found.confidence, rule.code
 
     cause_of: dict[str, str] = {}
     for name in sorted(hits, key=order):
