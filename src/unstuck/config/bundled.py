@@ -43,7 +43,7 @@ def find_recipe(name_or_path: str | Path) -> tuple[Path, str]:
                 f"({', '.join(bundled)}) or a YAML file."
             )
         return config, str(config)
-    if path.is_file():
+    if path.exists():  # also a pipe: unstuck train /dev/stdin
         return path, wanted
     near = difflib.get_close_matches(Path(name).name, bundled, n=1)
     meant = f"did you mean {near[0]}?" if near else f"name a YAML file or one of {', '.join(bundled)}."
