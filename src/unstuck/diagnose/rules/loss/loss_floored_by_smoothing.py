@@ -63,12 +63,12 @@ def _classes(case: Case) -> int | None:
 @rule(code="LO010", stages="CP", severity="warning", explains=("loss-plateau",))
 def check(case: Case) -> Outcome:
     smoothing, vocabulary = case.setting("label_smoothing"), case.setting("vocabulary")
+    if case.run.dialect == "unstuck":
+        return Clear("unstuck reports the unsmoothed loss")
     if smoothing is None:
         return CouldNotCheck(("label_smoothing",))
     if not smoothing:
         return Clear("no label smoothing")
-    if case.run.dialect == "unstuck":
-        return Clear("unstuck reports the unsmoothed loss")
     reported = [s for s in (case.val, case.loss) if s is not None]
     if not reported:
         return CouldNotCheck(("train/loss or val/loss",))
