@@ -213,7 +213,7 @@ def plans(case: Case, group: str) -> tuple[Plan, ...]:
     if group == "all" and factors and group not in factors:
         factor = None
     bases: list[float] = []
-    for event in run.events_of("start"):  # unstuck's own runs say it themselves
+    for event in (*run.events_of("start"), *run.events_of("resume")):  # unstuck's own runs say it; the last word holds
         entry = (event.data.get("groups") or {}).get(group) if isinstance(event.data, dict) else None
         if isinstance(entry, dict) and entry.get("base_lr"):
             factor = float(entry.get("lr_factor") or 1.0)

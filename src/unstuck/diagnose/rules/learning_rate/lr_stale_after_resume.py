@@ -64,7 +64,7 @@ def check(case: Case) -> Outcome:
     for event in resumes:
         for old, new in _asked(case, event, last=event is resumes[-1]):
             asked_any = True
-            for series in lrs.values():
+            for series in _plainest_first(case, lrs):
                 found = _stale(case, series, event.update or 0, old, new)
                 if found is not None:
                     return found
@@ -73,6 +73,12 @@ def check(case: Case) -> Outcome:
     return Clear(
         "the learning rate after the resume is the one asked for" if asked_any else "no other LR was asked for"
     )
+
+
+def _plainest_first(case: Case, lrs: Mapping[str, Series]) -> list[Series]:
+    """Groups with factor 1 first: their numbers are the ones that were asked for."""
+    factors = case.setting("group_lr_factors") or {}
+    return [lrs[g] for g in sorted(lrs, key=lambda g: float(factors.get(g, 1.0)) != 1.0)]
 
 
 def _begins_at_a_resume(case: Case) -> bool:
@@ -116,7 +122,7 @@ def _stale(case: Case, series: Series, resumed: int, old: float | None, new: flo
     if not len(after):
         return None
     factor = float((case.setting("group_lr_factors") or {}).get(series.name.removeprefix("lr/"), 1.0))
-    new = new * factor
+    asked, new = new, new * factor
     constant = float(after.max() - after.min()) <= 0.01 * float(after.max())
     at = int(np.argmax(series.updates > resumed)) if (series.updates > resumed).any() else len(series) - 1
     if len(before):
@@ -139,12 +145,12 @@ def _stale(case: Case, series: Series, resumed: int, old: float | None, new: flo
     if not stale:
         return None
     title = (
-        f"Resumed at update {resumed:,} with a learning rate of {number(new)} asked for, but {series.name} is "
-        f"{number(float(after[0]))} after it"
+        f"Resumed at update {resumed:,} with a learning rate of {number(asked)} asked for, but {series.name} is "
+        f"{number(float(after[0]))} after it{f' instead of {number(new)}' if factor != 1.0 else ''}"
     )
     confidence = 0.95 if len(before) else 0.85
     facts: dict[str, object] = {
-        "asked_lr": new,
+        "asked_lr": asked,
         "applied_lr": float(after[0]),
         "old_lr": old_level,
         "ratio": float(after[0]) / new,
