@@ -205,6 +205,10 @@ def _found(one: Judged) -> bool:
     return one.hit
 
 
+def _called_sick(one: Judged) -> bool:
+    return one.verdict == "sick"
+
+
 def _quiet(one: Judged) -> bool:
     return not one.false_alarms
 
@@ -213,6 +217,7 @@ _GROUPS: tuple[tuple[str, Callable[[Judged], bool], Callable[[list[Judged]], lis
     ("sick runs, an expected rule among the first three findings", _found, _sick),
     ("... without those that need another run or the model", _found, _alone),
     ("... of these, with an expected rule that is built", _found, _built),
+    ("sick runs with the verdict sick", _called_sick, _sick),
     ("healthy runs without an error or warning", _quiet, _healthy),
     ("sick runs without a finding that the label calls wrong", _quiet, _sick),
 )

@@ -99,4 +99,4 @@ def test_rows_after_a_resume_supersede_what_was_logged_beyond_it(tmp_path):
 def test_a_folder_of_run_folders_gives_every_run(tmp_path):
     for name in ("a", "b"):
         write(tmp_path / name, [START, update(1)])
-    assert [Path(run.source).parent.name for run in read_runs(tmp_path)] == ["a", "b"]
+    assert [Path(run.source).name for run in read_runs(tmp_path)] == ["a", "b"]

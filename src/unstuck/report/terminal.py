@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,8 @@ STYLES = {"sick": "bold red", "healthy": "bold green", "undetermined": "bold yel
 SEVERITY_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "dim"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
-# How a setting is written in each dialect: a line of YAML, an environment variable, a Python or JSON assignment.
-ASSIGNMENTS = {"unstuck": "{key}: {value}", "environment": "{key}={value}", "huggingface": "--{key} {value}"}
+# How a setting is written in each dialect: a line of YAML, an environment variable, an argument, an assignment.
+ASSIGNMENTS = {"unstuck": "{key}: {value}", "environment": "{key}={value}", "huggingface": "{key}={value}"}
 
 
 def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
@@ -53,6 +54,11 @@ def _blocks(diagnosis: Diagnosis, width: int) -> Iterator[_Block]:
         if finding.severity != "note":
             yield _Block(Text(""))
             yield from _finding(finding, run, width, shown)
+    changeable = any(remedy.patch for f in diagnosis.findings for remedy in f.remedies)
+    if changeable and " (run " not in run.source:
+        yield _Block(Text(""))
+        command = _text(f"unstuck fix {shlex.quote(run.source)}", "bold")
+        yield _Block(_text("To make the change: ") + command, wraps=False)
     if notes:
         yield _Block(Text(""))
         yield _Block(_text("Notes", "bold"))
@@ -149,7 +155,8 @@ def _remedy(remedy: Remedy, run: Run) -> Iterator[_Block]:
     if remedy.reason:
         yield _Block(_text(remedy.reason), 12)
     if remedy.safety != "advice" or remedy.measured:
-        yield _Block(_text(f"measured effect: {remedy.measured}" if remedy.measured else "never measured"), 12)
+        effect = f"measured effect: {remedy.measured}" if remedy.measured else "its effect was never measured"
+        yield _Block(_text(effect), 12)
 
 
 def _could_not_check(diagnosis: Diagnosis) -> Iterator[_Block]:
@@ -269,8 +276,12 @@ class _Block:
     text: Text
     indent: int = 0
     hanging: int = 0
+    wraps: bool = True  # False for a command to copy
 
     def lines(self, console: Console, width: int) -> Iterator[Text]:
+        if not self.wraps:
+            yield self.text
+            return
         first_room = max(20, width - self.indent)
         first = next(iter(self.text.wrap(console, first_room)), Text(""))
         first.rstrip()

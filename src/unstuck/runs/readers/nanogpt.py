@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside, settle
@@ -29,8 +29,9 @@ _LINE = re.compile(
     rf"train loss (?P<train>{_NUMBER}), val loss (?P<val>{_NUMBER})(?P<step_rest>[^\n]*)"
     r"|Overriding: (?P<over_key>\w+) = (?P<over_value>[^\n]*)"
     r"|(?P<key>[A-Za-z_]\w*) ?= ?(?P<value>[^=\n][^\n]*)"
-    r"|(?P<told>Overriding config with|tokens per iteration will be|found vocab_size|defaulting to vocab_size"
-    r"|forcing vocab_size|Initializing|Resuming training from|number of parameters|num (?:non-)?decayed parameter"
+    r"|(?:[^\w\s] )?(?P<told>Overriding config with|tokens per iteration will be|found vocab_size"
+    r"|defaulting to vocab_size|forcing vocab_size|Initializing|Resuming training from|number of parameters|num (?:non-)?decayed parameter"
+    r"|Loading (?=\S+ from HuggingFace)|Loading optimizer state from checkpoint|Vocabulary size:"
     r"|saving checkpoint|Traceback|[\w.]*(?:Error|Exception):|[\w.]*KeyboardInterrupt)(?P<told_rest>[^\n]*))",
     re.M | re.I,
 )
@@ -215,7 +216,11 @@ def _header(part: Part, found: re.Match[str], source: Source) -> None:
             part.known.setdefault("vocabulary", Setting(GPT2_VOCABULARY, "vocab_size", source))
         elif "scratch" in rest.lower():
             part.known["start"] = Setting("fresh", "init_from", source)
-    elif told.startswith("resuming"):
+    elif told.startswith("vocabulary size") and count:
+        part.known["vocabulary"] = Setting(count, "Vocabulary size", source)
+    elif told == "loading ":
+        part.known.setdefault("start", Setting("pretrained", "model", source))
+    elif told.startswith(("resuming", "loading optimizer")):
         part.resumed = True
         part.known["start"] = Setting("checkpoint", "init_from", source)
     elif told.startswith("num "):
@@ -258,7 +263,9 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
     if own_header and raw.keys() | beside.raw.keys():
         _add_defaults(run, raw, beside)
     relative = any("updates" in part.known for part in parts)  # "step 25/1000": another program's evaluation line
-    settle(run, raw, beside, None if relative else "nanogpt")
+    settle(run, raw, beside, "plain" if relative else "nanogpt")
+    if relative:
+        run.settings["updates"] = known["updates"]  # counted by the program that ran; a resume adds to its header
     for name, setting in known.items():
         add_inferred(run, name, setting.value, setting.key, setting.source)
     if known["start"].value:
@@ -270,6 +277,9 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
     for place, part in enumerate(parts):
         if part.first < 0:
             continue
+        if part.resumed and not points and relative:
+            source = Source(log.name, part.line)
+            run.events.append(Event("resume", part.first, f"resumed at step {part.first}", source))
         if place and points:
             first = part.first
             dropped = points.drop_after(first - 1)
@@ -288,8 +298,10 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
              "time/step_ms": "ms"}  # fmt: skip
     names = {"train/loss": "loss", "train/loss_eval": "train loss", "val/loss": "val loss", "time/step_ms": "time"}
     run.series = points.series(units, names)
-    if "train/loss" not in run.series and "train/loss_eval" in run.series:
-        run.notes.append("The log has no loss per iteration; its only training loss is that of the evaluations.")
+    evaluated = run.get("train/loss_eval")
+    if "train/loss" not in run.series and evaluated is not None:
+        run.series["train/loss"] = replace(evaluated, name="train/loss")
+        run.notes.append("The log has no loss per iteration: train/loss is the mean that each evaluation printed.")
     return run
 
 

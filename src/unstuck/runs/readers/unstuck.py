@@ -55,7 +55,8 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
         UserError: no event could be read.
     """
     visible = {key: s for key, s in beside.raw.items() if key.rpartition(".")[2] not in HIDDEN_SETTINGS}
-    run = Run(str(log.path), FORMAT)
+    folder = log.path.name == "metrics.jsonl" and (log.path.parent / "config.yaml").is_file()
+    run = Run(str(log.path.parent if folder else log.path), FORMAT)
     settle(run, visible, Beside(files=beside.files, notes=beside.notes), "unstuck")
     points = Points(log.name)
     start: dict[str, Any] = {}
@@ -86,6 +87,8 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
         elif kind == "start":
             start, start_source = {**start, **row}, source
         elif kind == "resume" and update is not None:
+            if "updates" in row:  # planned anew: what this event states holds from here on
+                start, start_source = {**start, **row}, source
             run.events = [e for e in run.events if e.update is None or e.update <= update]
             if dropped := points.drop_after(update):
                 run.notes.append(
