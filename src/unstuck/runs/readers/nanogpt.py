@@ -30,9 +30,9 @@ _LINE = re.compile(
     r"|Overriding: (?P<over_key>\w+) = (?P<over_value>[^\n]*)"
     r"|(?P<key>[A-Za-z_]\w*) ?= ?(?P<value>[^=\n][^\n]*)"
     r"|(?:[^\w\s] )?(?P<told>Overriding config with|tokens per iteration will be|found vocab_size"
-    r"|defaulting to vocab_size|forcing vocab_size|Initializing|Resuming training from|number of parameters|num (?:non-)?decayed parameter"
-    r"|Loading (?=\S+ from HuggingFace)|Loading optimizer state from checkpoint|Vocabulary size:"
-    r"|saving checkpoint|Traceback|[\w.]*(?:Error|Exception):|[\w.]*KeyboardInterrupt)(?P<told_rest>[^\n]*))",
+    r"|defaulting to vocab_size|forcing vocab_size|Initializing|Resuming training from|number of parameters"
+    r"|num (?:non-)?decayed parameter|Loading (?=\S+ from HuggingFace)|Loading optimizer state from checkpoint"
+    r"|Vocabulary size:|saving checkpoint|Traceback|[\w.]*(?:Error|Exception):|[\w.]*KeyboardInterrupt)(?P<told_rest>[^\n]*))",
     re.M | re.I,
 )
 _PAIR = re.compile(rf"([A-Za-z][\w/]*(?: norm)?)[ :=]+({_NUMBER})(ms|s|%)?", re.I)
