@@ -32,7 +32,8 @@ _LINE = re.compile(
     r"|(?:[^\w\s] )?(?P<told>Overriding config with|tokens per iteration will be|found vocab_size"
     r"|defaulting to vocab_size|forcing vocab_size|Initializing|Resuming training from|number of parameters"
     r"|num (?:non-)?decayed parameter|Loading (?=\S+ from HuggingFace)|Loading optimizer state from checkpoint"
-    r"|Vocabulary size:|saving checkpoint|Traceback|[\w.]*(?:Error|Exception):|[\w.]*KeyboardInterrupt)(?P<told_rest>[^\n]*))",
+    r"|Vocabulary size:|saving checkpoint|Traceback"
+    r"|[\w.]*(?:Error|Exception):|[\w.]*KeyboardInterrupt)(?P<told_rest>[^\n]*))",
     re.M | re.I,
 )
 _PAIR = re.compile(rf"([A-Za-z][\w/]*(?: norm)?)[ :=]+({_NUMBER})(ms|s|%)?", re.I)
