@@ -13,6 +13,7 @@ MENDS = {
     "step/world": "Advance the schedule once per update, not once per device.",
     "step/epoch": "Advance the schedule after every optimizer update, not after every epoch.",
     "step/resume": "Save the schedule's state in the checkpoint and load it when resuming.",
+    "resume/old": "After loading the optimizer's state, set the learning rate of every group to the new one.",
     "horizon/micro": "Give the schedule its length in optimizer updates: divide micro-batches by the accumulation.",
     "horizon/divided": "Do not divide the horizon by the accumulation: it is in updates already.",
     "horizon/world": "Give the schedule its length in optimizer updates: divide by the number of devices.",
