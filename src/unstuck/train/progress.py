@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: one live line in a terminal, plain lines elsewhere."""
+"""What a person sees while a run trains: live lines in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Progress:
     def close(self) -> None:
         """Leave the terminal as it was; the last line stays."""
         if self._live is not None:
-            self._live.update(self._line(), refresh=True)
+            self._redraw(self._live)
             self._live.stop()
             self._live = None
 
@@ -92,25 +92,33 @@ class Progress:
 
     def _show(self, now: float, keep: bool = True) -> None:
         self._shown = now
-        if self._live is None:
-            if keep:
-                self._print(self._line())
-            return
+        if self._live is not None:
+            self._redraw(self._live)
+        elif keep and self._row:
+            self._print(f"{self._line()}  {self._norms()}  {self._rates()}")
+
+    def _redraw(self, live: Live) -> None:
+        """Three short lines, each cut at the terminal's width."""
         from rich.text import Text
 
-        self._live.update(Text(self._line(), no_wrap=True, overflow="ellipsis"), refresh=True)
+        if self._row:
+            live.update(
+                Text(f"{self._line()}\n{self._norms()}\n{self._rates()}", no_wrap=True, overflow="ellipsis"),
+                refresh=True,
+            )
+
+    def _rates(self) -> str:
+        return "lr " + "  ".join(f"{key[3:]} {rate:.2e}" for key, rate in self._row.items() if key.startswith("lr/"))
+
+    def _norms(self) -> str:
+        row = self._row
+        return f"norm {row['grad_norm/preclip']:.2f}  clipped {row['grad_norm/clipped_share']:.0%}"
 
     def _line(self) -> str:
         row = self._row
-        if not row:
-            return ""
-        parts = [f"update {row['update']:,}/{self._planned:,}", f"loss {self._smooth():.4f}"]
+        parts = [f"update {row['update']:,}/{self._planned:,}", f"loss {self._smooth():.3f}"]
         if self._val is not None:
             parts.append(f"val {self._val:.4f}")
-        rates = {key[3:]: value for key, value in row.items() if key.startswith("lr/")}
-        parts.append("lr " + " ".join(f"{name} {rate:.2e}" for name, rate in rates.items()))
-        parts.append(f"norm {row['grad_norm/preclip']:.2f}")
-        parts.append(f"clipped {row['grad_norm/clipped_share']:.0%}")
         done = row["update"] - self._first_update
         seconds = max(1e-9, time.monotonic() - self._started)
         parts.append(f"{row['throughput/tokens_per_second']:,.0f} tokens/s")
