@@ -140,6 +140,7 @@ class Plan:
         updates: planned updates, None where unknown.
         micro_batches_per_epoch: of one device.
         resumed_at: updates at which the run was resumed.
+        bases_before: learning rates that a resume replaced.
         trusted_updates: the log surely counts optimizer updates.
     """
 
@@ -161,6 +162,7 @@ class Plan:
     micro_batches_per_epoch: float | None = None
     epochs: float | None = None
     resumed_at: tuple[int, ...] = ()
+    bases_before: tuple[float, ...] = ()
     trusted_updates: bool = True
 
     @property
@@ -258,6 +260,7 @@ def plans(case: Case, group: str) -> tuple[Plan, ...]:
                 micro_batches_per_epoch=per_epoch,
                 epochs=float(epochs) if epochs else None,
                 resumed_at=tuple(e.update for e in run.events_of("resume") if e.update is not None),
+                bases_before=_bases_before(case),
                 trusted_updates=trusted,
             )
         )
@@ -275,6 +278,17 @@ def micro_batches_per_epoch(case: Case) -> float | None:
     if not samples and tokens and context:
         samples = tokens / context
     return float(np.ceil(samples / (batch * devices))) if samples else None
+
+
+def _bases_before(case: Case) -> tuple[float, ...]:
+    """Learning rates that the configuration had before a resume changed them."""
+    old: list[float] = []
+    for event in case.run.events_of("resume"):
+        for key, pair in (event.data.get("changed") or {}).items():
+            is_lr = str(key).rpartition(".")[2] in ("learning_rate", "muon_learning_rate", "lr")
+            if is_lr and isinstance(pair, list | tuple) and pair and isinstance(pair[0], int | float) and pair[0] > 0:
+                old.append(float(pair[0]))
+    return tuple(dict.fromkeys(old))
 
 
 def _count(case: Case, name: str) -> int | None:

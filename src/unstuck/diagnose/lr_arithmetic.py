@@ -331,6 +331,10 @@ def _factor_options(plan: Plan) -> list[Option]:
                     "scale/both",
                 )
             )
+    for old in plan.bases_before:
+        if old != plan.base:
+            says = f"the learning rate from before the resume, {number(old)}, came back"
+            scales.append((old / plan.base, says, 1, "resume/old"))
     all_scales = [(*scale, number(scale[0])) for scale in scales] + _batch_scales(plan)
     for scale, says, cost, key, shown in all_scales:
         for f in declared:

@@ -42,6 +42,8 @@ from unstuck.runs import Series
 STARVED = 0.15  # "a tenth" with what rounding of a printed 0.1 and unequal schedules add
 # A pretrained body under a fresh head: ULMFiT's 2.6 per layer over 3 to 4 layers is 1/18 to 1/45.
 STARVED_PRETRAINED = 1 / 30
+# Embeddings and heads are trained at up to 15 to 30 times the matrices' rate on purpose (nanochat: 0.2 to 0.004).
+STARVED_BESIDE_EMBEDDINGS = 1 / 60
 SEVERE = 0.02  # below it the group moves less in a whole run than the others in a fiftieth of it
 # An update of about 1/1000 of the weights is healthy (Karpathy's rule of thumb, makemore part 4); a hundredth of it
 # barely moves.
@@ -127,7 +129,9 @@ def _starved(case: Case, groups: list[Group]) -> tuple[Group, float] | None:
     if _is_ladder(rates):
         return None
     limit = STARVED_PRETRAINED if case.start in ("pretrained", "checkpoint") else STARVED
-    top = float(rates.max())
+    top = _usual_rate(case, groups)
+    if all(SMALL_PARTS.search(g.name) for g in groups if g.rate >= top) and not case.setting("group_lr_factors"):
+        limit = min(limit, STARVED_BESIDE_EMBEDDINGS)
     low = [g for g in groups if g.rate <= limit * top * (1 + 1e-6)]
     if not low:
         return None
@@ -136,6 +140,14 @@ def _starved(case: Case, groups: list[Group]) -> tuple[Group, float] | None:
     if group.share is not None and group.share < 0.05:
         return None
     return group, group.rate / top
+
+
+def _usual_rate(case: Case, groups: list[Group]) -> float:
+    """What the others train at: the rate of the groups declared at factor 1, else the median (of two: the higher)."""
+    factors = case.setting("group_lr_factors") or {}
+    at_one = [g.rate for g in groups if float(factors.get(g.name, 0.0)) == 1.0]
+    rates = sorted(at_one or (g.rate for g in groups))
+    return rates[len(rates) // 2]
 
 
 def _is_ladder(rates: np.ndarray) -> bool:
