@@ -34,8 +34,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import applied, flat_since_half, moments, near_frequencies
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.runs import Series
 

@@ -32,8 +32,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import applied, moments
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.rules.learning_rate.lr_stale_after_resume import LR_IN_TEXT, LR_KEYS
 from unstuck.runs import Event, Series

@@ -33,8 +33,9 @@ import numpy as np
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import KINDS
-from unstuck.diagnose.lr_arithmetic import Explanation, envelope, most_telling, number
+from unstuck.diagnose.lr_arithmetic import Explanation, envelope, most_telling
 from unstuck.diagnose.lr_curve import GroupAnswer, answers, applied, moments
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 from unstuck.diagnose.scales import published_scale
 

@@ -37,8 +37,8 @@ from typing import Any
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import applied, moments
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 from unstuck.runs import Event, Series
 

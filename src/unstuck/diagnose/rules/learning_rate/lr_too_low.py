@@ -31,8 +31,8 @@ import numpy as np
 
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import applied, near_frequencies, ramp
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.scales import optimizer_of, phase_of, published_scale
 

@@ -25,8 +25,8 @@ restarts).
 from __future__ import annotations
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import RISE_LEVEL, applied, comeback, moments
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 
 LEAST_POINTS = 8

@@ -34,8 +34,8 @@ import numpy as np
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import DECAYING, Convention, Plan, micro_batches_per_epoch, multiplier, plans
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import answers, applied, comeback, dead_tail, fit_decay, moments
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.runs import Series
 

@@ -30,8 +30,8 @@ import numpy as np
 
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies, stood_since_start
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.rules.learning_rate.lr_too_low import _algorithm
 from unstuck.diagnose.rules.schedule.warmup_too_long import _needed

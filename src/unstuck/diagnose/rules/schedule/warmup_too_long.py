@@ -30,8 +30,8 @@ import numpy as np
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import plans
-from unstuck.diagnose.lr_arithmetic import number
 from unstuck.diagnose.lr_curve import applied, ramp
+from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.runs import Series
 
