@@ -136,9 +136,9 @@ def mount(folder: Path, options: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """An empty file system of 4 MB."""
+    """An empty file system of 24 MB."""
     folder = tmp_path / "disk"
-    mount(folder, "size=4m")
+    mount(folder, "size=24m")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
