@@ -53,10 +53,10 @@ class ModelConfig(Section):
     smear: bool = Field(True, description="modern: a learned share of the previous token's embedding is added")
     ngrams: int = Field(
         4,
-        ge=1,
+        ge=0,
         le=5,
-        description="modern: hashed tables of the last 2, 3 .. so many tokens are added to the "
-        "attention's values; 1: none",
+        description="modern: hashed tables of the last 1, 2 .. so many tokens are added to the "
+        "attention's values; 0: none",
     )
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ and, each by its own key of the recipe, from the modded-nanogpt records (github.
 - value_embeddings: every block has a second embedding of the token, mixed into the attention's values (2410.17897);
 - input_skip: every block sees the embedding again;
 - smear: a gated share of the previous token's embedding is added;
-- ngrams: tables of the last 2, 3 .. n tokens are added to the attention's values of all blocks, see ngrams.py.
+- ngrams: tables of the last 1, 2 .. n tokens are added to the attention's values of all blocks, see ngrams.py.
 
 Shape suffixes: see language_model.py.
 """
@@ -99,7 +99,7 @@ class GPT(LanguageModel):
         width = config.width
         self.token_embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.token_embedding.weight, std=EMBEDDING_STD)
-        self.ngrams = NGrams(config.ngrams, vocabulary, width) if config.ngrams > 1 else None
+        self.ngrams = NGrams(config.ngrams, vocabulary, width) if config.ngrams else None
         self.smear_gate = nn.Linear(min(SMEAR_INPUTS, width), 1, bias=False) if config.smear else None
         if self.smear_gate is not None:
             nn.init.zeros_(self.smear_gate.weight)

@@ -17,7 +17,7 @@ SPREAD = 2654435761  # multiplicative hashing: Knuth, TAOCP volume 3, section 6.
 
 
 class NGrams(nn.Module):
-    """Sum of the rows of each token's last 2, 3 .. `longest` tokens: (B, T) to (B, T, W).
+    """Sum of the rows of each token's last 1, 2 .. `longest` tokens: (B, T) to (B, T, W).
 
     A table with room for every string gives each its own row; else strings share rows. The gradient is sparse: only the
     rows of a batch are touched by its update.
@@ -29,7 +29,7 @@ class NGrams(nn.Module):
         super().__init__()
         self.vocabulary = vocabulary
         wanted = max(ROWS, ROWS_PER_TOKEN * vocabulary)
-        self.rows = [min(vocabulary**length, wanted) for length in range(2, longest + 1)]
+        self.rows = [min(vocabulary**length, wanted) for length in range(1, longest + 1)]
         self.embedding = nn.Embedding(sum(self.rows), width)
         nn.init.zeros_(self.embedding.weight)
 
@@ -40,12 +40,12 @@ class NGrams(nn.Module):
 
     def rows_of(self, tokens_BT: Tensor) -> Tensor:
         """The row of each token's strings in the common table, (B, T, L); what precedes a window counts as token 0."""
-        key_BT = previous_BT = tokens_BT
+        key_BT, previous_BT = torch.zeros_like(tokens_BT), tokens_BT
         place, first, found = 1, 0, []
-        for length, rows in enumerate(self.rows, start=2):
+        for length, rows in enumerate(self.rows, start=1):
+            key_BT = key_BT + previous_BT * (place % 2**62)  # int64 wraps around for large vocabularies: still a hash
             previous_BT = functional.pad(previous_BT[:, :-1], (1, 0))
             place *= self.vocabulary
-            key_BT = key_BT + previous_BT * (place % 2**62)  # int64 wraps around for large vocabularies: still a hash
             exact = self.vocabulary**length <= rows
             found.append(first + (key_BT if exact else (key_BT * SPREAD >> 8) % rows))
             first += rows
