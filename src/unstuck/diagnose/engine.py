@@ -16,8 +16,9 @@ from unstuck.runs import Run
 Verdict = Literal["sick", "healthy", "undetermined"]
 SEVERITY_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
-# A run counts as checked when the loss rules could look at it: without any loss curve nothing was checked.
-MIN_CLEAR_FOR_HEALTHY = 5
+# A run is healthy only when a rule that follows the loss over the whole run could look and found nothing: rules that
+# need one point each (no NaN, no resume) are clear of a run of two updates as well, which shows nothing.
+FOLLOWS_THE_LOSS = ("loss-diverged", "loss-plateau")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def diagnose(run: Run) -> Diagnosis:
     ]
     if any(f.severity != "note" for f in diagnosis.findings):
         diagnosis.verdict = "sick"
-    elif len(diagnosis.clear) >= MIN_CLEAR_FOR_HEALTHY:
+    elif any(name in diagnosis.clear for name in FOLLOWS_THE_LOSS):
         diagnosis.verdict = "healthy"
     return diagnosis
 

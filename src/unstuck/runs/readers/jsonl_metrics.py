@@ -104,10 +104,10 @@ def _int_array(values: npt.NDArray[np.int64]) -> array[int]:
 def match(log: LogFile) -> Match:
     """The share of the first lines that are JSON objects, and whether they hold a step or a loss."""
     lines = [text for text in log.head.split("\n")[:60] if text.strip()]
-    if len(log.head) < 60_000 or len(lines) > 1:
-        complete = lines[:-1] if len(lines) > 1 and not log.head.endswith("\n") else lines
-    else:
+    if len(log.head) >= 60_000 and len(lines) == 1:
         return NO_MATCH
+    torn = len(lines) > 1 and not log.head.endswith("\n") and not isinstance(_object(lines[-1]), dict)
+    complete = lines[:-1] if torn else lines
     objects = [row for text in complete if isinstance(row := _object(text), dict)]
     if len(objects) < 2 or len(objects) < 0.8 * len(complete):
         return NO_MATCH  # one object alone is a summary
