@@ -260,7 +260,7 @@ def rise_after_best(values: Floats, point_error: float = 0.0) -> Rise | None:
 
 
 def _wander(increments: Floats) -> float:
-    """Long-run variance per step of the increments about a quadratic trend (3 degrees of freedom); at least 8 points."""
+    """Long-run variance per step of at least 8 increments about a quadratic trend (3 degrees of freedom)."""
     n = len(increments)
     time = np.linspace(-1.0, 1.0, n)
     rest = increments - np.polynomial.polynomial.polyval(time, np.polynomial.polynomial.polyfit(time, increments, 2))
