@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from unstuck.config.schema import Config
+from unstuck.config.schema import DataConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,30 @@ class Incident:
     resume_settings: dict[str, Any] = field(default_factory=dict)
 
 
-def common(size: Size) -> dict[str, Any]:
-    """What all demo runs share: the model and data of `recipes/gpt-char.yaml`, made smaller."""
+def healthy(size: Size) -> dict[str, Any]:
+    """The recipe `gpt-char` as it is, evaluated more often; only the tests make it smaller."""
+    if size.max_characters is None:
+        return {"evaluation.every_updates": 15}
+    return _small(size)
+
+
+def plain(size: Size) -> dict[str, Any]:
+    """A small GPT under AdamW, as the projects of the incidents have it: no tables of n-grams, one learning rate."""
+    return {
+        **_small(size),
+        "model.ngrams": 1,
+        "model.value_embeddings": False,
+        "model.input_skip": False,
+        "model.smear": False,
+        "optimizer.kind": "adamw",
+        "optimizer.beta1": 0.9,
+        "optimizer.beta2": 0.95,
+        "optimizer.groups": [],
+        "evaluation.patience": None,
+    }
+
+
+def _small(size: Size) -> dict[str, Any]:
     return {
         "data.context": size.context,
         "data.max_characters": size.max_characters,
@@ -86,12 +108,10 @@ def horizon_in_micro_batches(size: Size) -> dict[str, Any]:
     """I1: three parameter groups, accumulation 3, and a schedule of 20 epochs counted in micro-batches."""
     from unstuck.data import prepare
 
-    config = Config()
-    data = config.data.model_copy(update={"context": size.context, "max_characters": size.max_characters})
+    data = DataConfig(context=size.context, max_characters=size.max_characters)
     micro_batches_per_epoch = prepare(data).train_windows // size.batch_size
     return {
-        **common(size),
-        "optimizer.kind": "adamw",
+        **plain(size),
         "optimizer.learning_rate": 2e-3,
         "optimizer.groups": [{"name": "memory", "pattern": r"blocks\.", "lr_factor": 0.1}],
         "training.accumulation": 3,
@@ -104,9 +124,8 @@ def horizon_in_micro_batches(size: Size) -> dict[str, Any]:
 def warmup_cast_to_zero(size: Size) -> dict[str, Any]:
     """I3: a warm-up share of 0.1 that the program casts to a whole number of updates, 0, under AdamW."""
     return {
-        **common(size),
+        **plain(size),
         "model.architecture": "gpt2",
-        "optimizer.kind": "adamw",
         "optimizer.learning_rate": 1e-2,
         "optimizer.beta2": 0.999,
         "schedule.kind": "cosine",
@@ -115,11 +134,10 @@ def warmup_cast_to_zero(size: Size) -> dict[str, Any]:
     }
 
 
-def first_part(size: Size) -> dict[str, Any]:
-    """I4: a run at a low constant learning rate, which its owner then wants to raise."""
+def resume_keeps_old_lr(size: Size) -> dict[str, Any]:
+    """I4, first part: a run at a low constant learning rate, which its owner then wants to raise."""
     return {
-        **common(size),
-        "optimizer.kind": "adamw",
+        **plain(size),
         "optimizer.learning_rate": 1e-4,
         "schedule.kind": "constant",
         "schedule.warmup_share": None,
@@ -148,14 +166,14 @@ INCIDENTS = {
             "resume-keeps-old-lr",
             "A run is resumed with a higher learning rate, and the optimizer's saved state brings the old one back "
             "(GPT-2 on questions and answers, incident I4).",
-            first_part,
+            resume_keeps_old_lr,
             frozenset({"lr-stale-after-resume"}),
             {"optimizer.learning_rate": 1e-3},
         ),
         Incident(
             "healthy",
-            "The default recipe, made smaller: nothing is wrong with it, and nothing should be found.",
-            common,
+            "The recipe gpt-char as it is: nothing is wrong with it, and nothing should be found.",
+            healthy,
             frozenset(),
         ),
     )

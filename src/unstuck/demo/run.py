@@ -257,8 +257,10 @@ def as_it_ran(recipe: Recipe, diagnosis: Diagnosis, start_from: Path | None) -> 
     """
     if start_from is None:
         return recipe
-    rates = [s.values[-1] for s in diagnosis.run.learning_rates().values() if len(s)]
-    applied: Mapping[str, Any] = {"optimizer.learning_rate": float(max(rates))} if rates else {}
+    run = diagnosis.run
+    factors = run.setting("group_lr_factors") or {}
+    rates = [float(s.values[-1]) / factors.get(name, 1.0) for name, s in run.learning_rates().items() if len(s)]
+    applied: Mapping[str, Any] = {"optimizer.learning_rate": float(f"{rates[0]:.6g}")} if rates else {}
     return recipe.with_changes({**applied, "start_from": str(start_from)}, "the run's record")
 
 
