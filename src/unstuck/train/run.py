@@ -78,26 +78,27 @@ def train(
     Raises:
         UserError: the recipe cannot be trained here, the folder is taken or in use, the disk is full.
     """
-    with StopSignals() as signals:
-        snapshot, resumed, parts = None, None, None
-        if resume is None:  # before the folder is made: a mistake in the recipe leaves none behind
-            parts = prepare_parts(recipe)
-            run_folder = _made(folder, recipe, fresh=fresh)
-        else:
-            run_folder, asked = _resumed(resume)
-        with _disk_errors_as_sentences(run_folder), locked(run_folder):
-            if resume is not None:
-                snapshot = _snapshot(run_folder, asked)
-                resumed = _compare(recipe, run_folder, snapshot)
-            if parts is None:
-                parts = prepare_parts(recipe, snapshot, run_folder)
-            metrics = _open_metrics(recipe, run_folder, parts, resumed)
-            live = LiveDiagnosis(run_folder, stop_on)
-            session = make_session(recipe, run_folder, parts, metrics, snapshot, resumed, signals, live)
-            session.observers = () if observer is None else (observer,)
-            session.stop_when = stop_when
-            with _left_in_order(session), _out_of_memory_as_sentence(session, run_folder):
-                return _train(session, parts, run_folder, resumed, report=report)
+    signals = StopSignals()
+    snapshot, resumed, parts = None, None, None
+    if resume is None:  # before the folder is made: a mistake in the recipe leaves none behind
+        parts = prepare_parts(recipe)
+        run_folder = _made(folder, recipe, fresh=fresh)
+    else:
+        run_folder, asked = _resumed(resume)
+    with _disk_errors_as_sentences(run_folder), locked(run_folder):
+        if resume is not None:
+            snapshot = _snapshot(run_folder, asked)
+            resumed = _compare(recipe, run_folder, snapshot)
+        if parts is None:
+            parts = prepare_parts(recipe, snapshot, run_folder)
+        metrics = _open_metrics(recipe, run_folder, parts, resumed)
+        live = LiveDiagnosis(run_folder, stop_on)
+        session = make_session(recipe, run_folder, parts, metrics, snapshot, resumed, signals, live)
+        session.observers = () if observer is None else (observer,)
+        session.stop_when = stop_when
+        # Signals are wishes only from here on: until now Ctrl-C ends the process and leaves nothing to save.
+        with signals, _left_in_order(session), _out_of_memory_as_sentence(session, run_folder):
+            return _train(session, parts, run_folder, resumed, report=report)
 
 
 def _train(session: Session, parts: Parts, folder: Path, resumed: Resumption | None, *, report: bool) -> TrainResult:
