@@ -130,9 +130,12 @@ def train(
     heads: int = 4,
     width: int = 128,
     seed: int = 1337,
-    say: bool = True,
+    started: float | None = None,
 ) -> dict[str, float]:
-    """Train as nanoGPT's shakespeare_char configuration on a CPU does; its cosine always spans 2,000 updates."""
+    """Train as nanoGPT's shakespeare_char configuration on a CPU does; its cosine always spans 2,000 updates.
+
+    `seconds` in the result is the time since `started`, before the validation.
+    """
     torch.manual_seed(seed)
     model = NanoGPTForm(vocabulary=vocabulary, context=context, layers=layers, heads=heads, width=width)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
@@ -154,9 +157,11 @@ def train(
         now = time.perf_counter()
         times.append(now - before)
         before = now
-        if say and update % 100 == 0:
+        if update % 100 == 0:
             print(f"iter {update}: loss {loss.item():.4f}, time {times[-1] * 1e3:.1f}ms", flush=True)
     result = {"tokens_per_second": batch * context / float(np.median(times))}
+    if started is not None:
+        result["seconds"] = time.time() - started
     if validation_file is not None:
         result["val_loss"] = whole_loss(model, validation_file, context)
     return result
@@ -165,11 +170,16 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train_tokens", type=Path)
-    parser.add_argument("validation_tokens", type=Path)
+    parser.add_argument("validation_tokens", type=Path, nargs="?")
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--vocabulary", type=int, default=65)
+    parser.add_argument("--seed", type=int, default=1337)
+    parser.add_argument("--started", type=float, help="time.time() before this process was made")
     asked = parser.parse_args()
-    result = train(asked.train_tokens, asked.validation_tokens, updates=asked.updates, vocabulary=asked.vocabulary)
+    result = train(
+        asked.train_tokens, asked.validation_tokens, updates=asked.updates, vocabulary=asked.vocabulary,
+        seed=asked.seed, started=asked.started,
+    )  # fmt: skip
     print(json.dumps(result))
 
 
