@@ -69,8 +69,9 @@ class TextData:
         Window i covers tokens i * context ... (i + 1) * context. Its last token is the first input of the next window,
         so that inputs do not overlap, targets do not overlap, and no token in between is left unpredicted.
         """
-        windows = np.lib.stride_tricks.sliding_window_view(self.train_tokens, self.context + 1)[:: self.context]
-        return windows[indices].astype(np.int64)
+        places = np.asarray(indices)[:, None] * self.context + np.arange(self.context + 1)
+        taken: npt.NDArray[np.int64] = self.train_tokens[places].astype(np.int64)
+        return taken
 
 
 def prepare(config: DataConfig, *, seed: int = 0, context: int | None = None) -> TextData:
