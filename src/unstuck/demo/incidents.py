@@ -126,8 +126,8 @@ def warmup_cast_to_zero(size: Size) -> dict[str, Any]:
     return {
         **plain(size),
         "model.architecture": "gpt2",
-        "optimizer.learning_rate": 1e-2,
-        "optimizer.beta2": 0.999,
+        "optimizer.learning_rate": 5e-3,
+        "optimizer.beta2": 0.99,
         "schedule.kind": "cosine",
         "schedule.warmup_share": 0.1,
         "inject_fault": "warmup-cast-to-zero",
