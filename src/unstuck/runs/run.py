@@ -2,7 +2,7 @@
 
 Canonical series (see `docs/series.md` for the units): `train/loss`, `val/loss`, `train/objective`, `lr/<group>`,
 `grad_norm/preclip`, `grad_norm/postclip`, `grad_norm/clipped_share`, `update_ratio/<group>`, `tokens`,
-`throughput/tokens_per_second`, `time/step_ms`, `time/data_share`, `epoch`. A log that has a single learning rate
+`throughput/tokens_per_second`, `time/step_ms`, `time/cpu_ms` (of the process, where the CPU does the work), `time/data_share`, `epoch`. A log that has a single learning rate
 gives `lr/all`. The x-axis of every series is the optimizer update; readers convert once.
 """
 

@@ -101,7 +101,7 @@ def train_updates(session: Session) -> str:
 def one_update(session: Session) -> dict[str, Any]:
     """Make one optimizer update and return its row. A loss or norm that is not finite leaves the weights alone."""
     state, config = session.state, session.config
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     micro_batches, targets = _next_windows(session)
     fetched = time.perf_counter()
 
@@ -139,6 +139,8 @@ def one_update(session: Session) -> dict[str, Any]:
     row["throughput/tokens_per_second"] = round(targets / seconds, 1)
     row["time/step_ms"] = round(seconds * 1e3, 3)
     row["time/data_share"] = round((fetched - started) / seconds, 5)
+    if session.machine.device.type == "cpu":  # tells a slower program from a machine that others use too
+        row["time/cpu_ms"] = round((time.process_time() - cpu_started) * 1e3, 3)
     return row
 
 

@@ -25,6 +25,7 @@ UNITS = {
     "train/objective": "nats/token",
     "throughput/tokens_per_second": "tokens/s",
     "time/step_ms": "ms",
+    "time/cpu_ms": "ms",
     "tokens": "tokens",
 }
 # Start event -> canonical setting: what only the running program knew.

@@ -12,7 +12,8 @@ Tokens per second or time per update, at least 40 points.
 
 Not when
 Single slow updates (evaluation, checkpoints); the slow first updates of compilation; a batch or context that grows as
-planned, so that each update holds more tokens.
+planned, so that each update holds more tokens; the process's own CPU time per update (`time/cpu_ms`, logged where the
+CPU does the work) did not grow as well: then it waits for a machine that others use too.
 
 Remedy
 Profile one early and one late update; look for tensors kept in a list, growing logs, fragmentation, swapping.
@@ -60,6 +61,10 @@ def check(case: Case) -> Outcome:
     threshold = max(math.log(SLOWER), false_alarm_z(1) * error)
     if change <= threshold:
         return Clear()
+    own = _own_cpu_growth(case)
+    if own is not None and own < SLOWER:
+        slower = math.exp(change)
+        return Clear(f"{slower:.2f} times slower, but not in CPU time ({own:.2f} times): others use the machine too")
     cuts = change_points(logs[n // 10 :])
     single_step = len(cuts) == 1
     factor = math.exp(change)
@@ -81,6 +86,15 @@ def check(case: Case) -> Outcome:
         severity="note" if single_step and factor < STEP_SLOWER else "warning",
         facts={"factor": factor, "gradual": not single_step, "error": error},
     )
+
+
+def _own_cpu_growth(case: Case) -> float | None:
+    """CPU time per update of the last quarter over that of the settled beginning; None where it is not logged."""
+    cpu = case.run.get("time/cpu_ms")
+    if cpu is None or len(cpu.finite()) < MIN_POINTS:
+        return None
+    values, n = cpu.finite().values, len(cpu.finite())
+    return float(np.median(values[-(n // 4) :]) / max(float(np.median(values[n // 10 : n // 10 + n // 4])), 1e-9))
 
 
 def _time_per_token(case: Case) -> tuple[Series | None, np.ndarray]:
