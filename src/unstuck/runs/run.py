@@ -1,9 +1,9 @@
 """The one type for what happened: a `Run` of named `Series`, `Event`s and `Setting`s, each traced to its line.
 
-Canonical series (see `docs/series.md` for the units): `train/loss`, `val/loss`, `train/objective`, `lr/<group>`,
-`grad_norm/preclip`, `grad_norm/postclip`, `grad_norm/clipped_share`, `update_ratio/<group>`, `tokens`,
-`throughput/tokens_per_second`, `time/step_ms`, `time/cpu_ms` (of the process, where the CPU does the work), `time/data_share`, `epoch`. A log that has a single learning rate
-gives `lr/all`. The x-axis of every series is the optimizer update; readers convert once.
+Canonical series: `train/loss`, `val/loss`, `train/objective`, `lr/<group>`, `grad_norm/preclip`,
+`grad_norm/postclip`, `grad_norm/clipped_share`, `update_ratio/<group>`, `tokens`, `throughput/tokens_per_second`,
+`time/step_ms`, `time/cpu_ms` (CPU time of the process, where the CPU does the work), `time/data_share`, `epoch`. A log
+with a single learning rate gives `lr/all`. The x-axis of every series is the optimizer update; readers convert once.
 """
 
 from __future__ import annotations
