@@ -23,7 +23,9 @@ ORDER = ("demo", "diagnose", "preflight", "train", "find-lr", "fix", "prove", "s
 NOT_COMMANDS = {"main"}
 
 STATUS_USAGE = 2
-STATUS_INTERRUPTED = 130  # 128 + SIGINT, the shell's convention
+# Ctrl-C ends with 2 like everything that the user stopped or has to mend: 1 would say "sick", 3 "undetermined".
+STATUS_INTERRUPTED = 2
+TYPER_INTERRUPTED = 130  # what typer makes of KeyboardInterrupt
 
 # What the machine refuses, and what to do about it. Other OSErrors are faults of ours and keep their traceback.
 OS_ERRORS = {
@@ -148,7 +150,7 @@ def _run_command(name: str, words: list[str]) -> int:
         status = end.exit_code
     except usage_error as error:
         return _say(_usage_sentence(name, error))
-    if status == STATUS_INTERRUPTED:  # typer turns KeyboardInterrupt into this status
+    if status == TYPER_INTERRUPTED:
         return _interrupted([name])
     return status if isinstance(status, int) else 0
 
