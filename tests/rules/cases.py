@@ -44,7 +44,9 @@ class RuleCase:
         for key, value in (yaml.safe_load(self.blocks.get("settings", "")) or {}).items():
             run.settings[key] = Setting(value, key, Source("case"))
         for event in yaml.safe_load(self.blocks.get("events", "")) or []:
-            run.events.append(Event(event["kind"], event.get("update"), event.get("text", ""), Source("case")))
+            run.events.append(
+                Event(event["kind"], event.get("update"), event.get("text", ""), Source("case"), event.get("data", {}))
+            )
         return run
 
     @property

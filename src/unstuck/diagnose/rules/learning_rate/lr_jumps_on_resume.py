@@ -27,16 +27,15 @@ Ibrahim et al., arXiv 2403.08763 (re-warming makes the loss rise before it falls
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import applied, moments
 from unstuck.diagnose.lr_readings import number
+from unstuck.diagnose.resumes import planned_anew
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.rules.learning_rate.lr_stale_after_resume import LR_IN_TEXT, LR_KEYS
-from unstuck.runs import Event, Series
+from unstuck.runs import Series
 
 # A step counts when it is five times what the schedule takes around it, and at least a quarter: a resume between two
 # logged points may hide one whole logging interval of decay on each side.
@@ -64,24 +63,13 @@ def check(case: Case) -> Outcome:
     if case.setting("schedule") == "restarts":
         return Clear("warm restarts are configured")
     for event in resumes:
-        if _planned(event):
+        if planned_anew(event):
             continue
         for series in lrs.values():
             found = _jump(case, series, int(event.update or 0))
             if found is not None:
                 return found
     return Clear("the learning rate is continuous at every resume, or its change was asked for")
-
-
-def _planned(event: Event) -> bool:
-    """The resume itself asked for another learning rate, or dropped the schedule."""
-    data = event.data if isinstance(event.data, Mapping) else {}
-    changed, dropped = data.get("changed"), data.get("dropped")
-    if isinstance(changed, Mapping) and any(LR_KEYS.search(str(k)) for k in changed):
-        return True
-    if isinstance(dropped, list | tuple) and any("schedule" in str(d) for d in dropped):
-        return True
-    return bool(LR_IN_TEXT.search(event.text))
 
 
 def _jump(case: Case, series: Series, resumed: int) -> Found | None:

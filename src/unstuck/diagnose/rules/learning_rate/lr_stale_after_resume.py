@@ -39,11 +39,10 @@ import numpy as np
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import applied, moments
 from unstuck.diagnose.lr_readings import number
+from unstuck.diagnose.resumes import LR_IN_TEXT, LR_KEYS
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 from unstuck.runs import Event, Series
 
-LR_KEYS = re.compile(r"(?:^|\.)(?:learning_rate|muon_learning_rate|lr|max_lr|base_lr)$", re.I)
-LR_IN_TEXT = re.compile(r"\b(?:learning[_ ]rate|lr)\s*[=:]\s*([0-9][0-9.]*(?:e[-+]?\d+)?)", re.I)
 # Two learning rates are told apart when they differ by more than printed digits do (two digits: 5 %).
 DIFFERENT = 0.05
 

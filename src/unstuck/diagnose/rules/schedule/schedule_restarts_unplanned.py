@@ -11,7 +11,7 @@ Evidence needed
 `lr/<group>`; the schedule's name, or the shape of the rise: a schedule past its end rises smoothly, a restart jumps.
 
 Not when
-Warm restarts or cycles are configured, or the rises repeat at equal distances (a cyclic schedule whose name the log
+Warm restarts or cycles are configured, a resume planned the schedule anew (a longer run, another rate), or the rises repeat at equal distances (a cyclic schedule whose name the log
 does not give).
 
 Remedy
@@ -27,6 +27,7 @@ from __future__ import annotations
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import RISE_LEVEL, applied, comeback, moments
 from unstuck.diagnose.lr_readings import number
+from unstuck.diagnose.resumes import planned_anew
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 
 LEAST_POINTS = 8
@@ -40,7 +41,9 @@ def check(case: Case) -> Outcome:
     kind, cycles = case.setting("schedule"), case.setting("schedule_cycles")
     if kind == "restarts" or (cycles and cycles > 1):
         return Clear("warm restarts are configured")
-    resumes = [e.update for e in case.run.events_of("resume") if e.update is not None]
+    resumed = [e for e in case.run.events_of("resume") if e.update is not None]
+    resumes = [e.update for e in resumed if e.update is not None]
+    planned = {e.update for e in resumed if planned_anew(e)}
     for series in lrs.values():
         back = comeback(series)
         if back is None:
@@ -50,6 +53,8 @@ def check(case: Case) -> Outcome:
         jump = int(series.updates[back.jump_index])
         previous = int(series.updates[back.jump_index - 1])
         at_resume = any(previous <= r <= jump for r in resumes)
+        if any(previous <= r <= jump for r in planned if r is not None):
+            continue
         if not back.smooth and kind is None and not at_resume:
             return CouldNotCheck(("schedule",))
         how = "smoothly, past the end of its schedule" if back.smooth else f"in one step at update {jump:,}"
