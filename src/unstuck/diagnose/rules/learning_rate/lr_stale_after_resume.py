@@ -30,7 +30,6 @@ overrides the one on the command line).
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 

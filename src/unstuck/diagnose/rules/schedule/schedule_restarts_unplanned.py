@@ -11,8 +11,8 @@ Evidence needed
 `lr/<group>`; the schedule's name, or the shape of the rise: a schedule past its end rises smoothly, a restart jumps.
 
 Not when
-Warm restarts or cycles are configured, a resume planned the schedule anew (a longer run, another rate), or the rises repeat at equal distances (a cyclic schedule whose name the log
-does not give).
+Warm restarts or cycles are configured; a resume planned the schedule anew (a longer run, another rate); the rises
+repeat at equal distances (a cyclic schedule whose name the log does not give).
 
 Remedy
 Give the schedule its real horizon, or stop stepping it at its end.
