@@ -148,6 +148,7 @@ def _run(
         if not job.fresh and (job.setting, job.seed) in trials
     ]
     if comparison.placebo:
+        proof.repeats = [] if again is None else [again]
         proof.placebo = _placebo(pairs, trials, comparison, again)
     return proof
 

@@ -58,7 +58,8 @@ class Progress:
         interval = judgement.interval
         if math.isfinite(interval.half_width):
             text += f"; interval so far {interval.low:+.4f} to {interval.high:+.4f}"
-        self._line(text + (f". Clear after {self._pairs} pairs" if judgement.final else ""))
+        clear = judgement.final and judgement.verdict in ("better", "worse")
+        self._line(text + (f". Clear after {self._pairs} pairs" if clear else ""))
 
     def interrupted(self) -> None:
         """Ctrl-C: the children have been ended."""

@@ -83,7 +83,7 @@ class Plan:
         ]
         if math.isfinite(self.detectable):
             lines.append(
-                f"Detectable: a difference of about {self.detectable:.3f} nats/token ({self.noise_source}); "
+                f"Detectable: at worst a difference of {self.detectable:.3f} nats/token ({self.noise_source}); "
                 "it stops earlier when the answer is clear."
             )
         return [*lines, *self.notes]
@@ -91,7 +91,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Proof:
-    """A finished (or stopped) comparison."""
+    """A finished (or stopped) comparison. `repeats` are a placebo's second runs of a trial: cost, but no evidence."""
 
     judgement: Judgement
     plan: Plan
@@ -126,8 +126,8 @@ class Proof:
             ],
             "cost": {
                 "seconds": round(self.seconds, 1),
-                "tokens": sum(t.tokens for t in self.trials),
-                "runs": len(self.trials),
+                "tokens": sum(t.tokens for t in (*self.trials, *self.repeats)),
+                "runs": len(self.trials) + len(self.repeats),
             },
         }
         if self.placebo is not None:
