@@ -99,7 +99,7 @@ class Proof:
     trials: list[Trial]
     seconds: float
     placebo: dict[str, Any] | None = None
-    notes: list[str] = field(default_factory=list)
+    repeats: list[Trial] = field(default_factory=list)
     records: list[tuple[Role, int, Path]] = field(default_factory=list)  # (setting, seed, metrics.jsonl) of the trials
 
     @property
