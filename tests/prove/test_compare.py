@@ -24,6 +24,7 @@ from unstuck.prove.trial import changed_updates, lengths, shortened, trial_key
 TINY = [
     "data.max_characters=60000", "data.context=16", "model.layers=1", "model.width=16", "model.heads=2",
     "training.updates=60", "training.batch_size=4", "evaluation.max_tokens=1024", "optimizer.kind=adamw",
+    "learning_rate=2e-3", "optimizer.groups=[]", "model.ngrams=1",
 ]  # fmt: skip
 
 
