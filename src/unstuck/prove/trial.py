@@ -11,15 +11,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from unstuck import __version__
+import unstuck
 from unstuck.config.recipe import flatten
 from unstuck.config.schema import Config
 
 # Settings that do not change what is trained, so that trials on disk stay usable when they change.
 NOT_TRAINED = ("name", "runs_folder", "checkpoint")
+TRAINS = ("config", "data", "evaluate", "models", "train")  # the packages whose code decides a trial's result
 LENGTH_KEYS = frozenset({"training.updates", "training.epochs"})
 
 
@@ -98,14 +101,28 @@ def replaced(config: Config, values: Mapping[str, Any]) -> Config:
 
 
 def trial_key(config: Config) -> str:
-    """Name of a trial on disk: a hash of everything that decides its result, and of this version of unstuck."""
+    """Name of a trial on disk: a hash of everything that decides its result, the program's own code included."""
     values = config.model_dump(mode="json", exclude=set(NOT_TRAINED))
     if config.start_from is not None:  # a path alone does not say that the weights are still the same
         values["start_from"] = _fingerprint(Path(config.start_from))
     if config.data.source != "builtin":
         values["data"]["source"] = _fingerprint(Path(config.data.source))
-    text = json.dumps({"unstuck": __version__, **values}, sort_keys=True)
+    text = json.dumps({"program": _program(), **values}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _program() -> list[str]:
+    """What trains: a trial of other code, or of another torch, must not be taken for one of this."""
+    root = Path(unstuck.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(p for folder in TRAINS for p in (root / folder).rglob("*.py")):
+        digest.update(file.read_bytes())
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "none"
+    return [unstuck.__version__, digest.hexdigest(), torch]
 
 
 def _fingerprint(path: Path) -> list[Any]:
