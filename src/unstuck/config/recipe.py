@@ -8,7 +8,7 @@ recipe.origins["training.batch_size"]          # "gpt-char.yaml:52"
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,7 @@ def _parsed_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 def _expanded(key: str, value: Any, config: Config) -> dict[str, Any]:
     """A change in dotted keys, groups by name; canonical names without a key of their own are worked out."""
     if key == "group_lr_factors" and isinstance(value, Mapping):
+        _known_groups(value, config)
         return {f"{keys.GROUPS}.{group}.lr_factor": factor for group, factor in value.items()}
     if key == "min_learning_rate":
         return {"schedule.floor": value / config.optimizer.learning_rate}
@@ -185,11 +186,17 @@ def _expanded(key: str, value: Any, config: Config) -> dict[str, Any]:
         _, _, group, last = dotted.split(".")
         if group.isdecimal() and group not in names and int(group) < len(names):
             group = names[int(group)]
-        if group not in names:
-            known = f"the groups are {', '.join(names)}" if names else "the recipe has no groups"
-            raise UserError(f"There is no parameter group '{group}': {known}.")
+        _known_groups([group], config)
         dotted = f"{keys.GROUPS}.{group}.{last}"
     return {dotted: value}
+
+
+def _known_groups(groups: Iterable[str], config: Config) -> None:
+    names = [group.name for group in config.optimizer.groups]
+    for group in groups:
+        if group not in names:
+            known = f"the recipe's groups are {', '.join(names)}" if names else "the recipe has no groups"
+            raise UserError(f"There is no parameter group '{group}': {known}; add it below optimizer.groups.")
 
 
 def _get(tree: Mapping[str, Any], dotted: str) -> Any:

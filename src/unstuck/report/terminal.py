@@ -150,8 +150,10 @@ def _remedy(remedy: Remedy, run: Run) -> Iterator[_Block]:
         theirs = in_dialect(change, run)
         pattern = ASSIGNMENTS.get(run.dialect, "{key} = {value}")
         if theirs.old is not None:
-            yield _Block(_text("- " + pattern.format(key=theirs.key, value=_setting(theirs.old)), "red"), 12)
-        yield _Block(_text("+ " + pattern.format(key=theirs.key, value=_setting(theirs.new)), "green"), 12)
+            yield _Block(
+                _text("- " + pattern.format(key=theirs.key, value=_setting(theirs.old, run.dialect)), "red"), 12
+            )
+        yield _Block(_text("+ " + pattern.format(key=theirs.key, value=_setting(theirs.new, run.dialect)), "green"), 12)
     if remedy.reason:
         yield _Block(_text(remedy.reason), 12)
     if remedy.safety != "advice" or remedy.measured:
@@ -248,11 +250,13 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e5 and value == int(value) and abs(value) < 1e12 else f"{value:.4g}"
 
 
-def _setting(value: Any) -> str:
+def _setting(value: Any, dialect: str) -> str:
+    if value is None:
+        return "null" if dialect == "unstuck" else "None"
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_setting(item) for item in value)
+        return ", ".join(_setting(item, dialect) for item in value)
     return str(value)
 
 
