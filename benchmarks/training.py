@@ -135,12 +135,13 @@ def table(measured: dict[str, Any], loss: dict[str, Any], command: str) -> str:
         "",
         "## Speed: GPT-2, 4 layers, 4 heads, width 128, window 64, batch 12, AdamW",
         "",
-        "| trainer | tokens/s | against nanoGPT's form | against transformers | outside forward, backward, optimizer |",
-        "|---|---|---|---|---|",
+        "| trainer | tokens/s | against nanoGPT's form | against transformers | clipping | outside forward, backward, "
+        "clipping, optimizer |",
+        "|---|---|---|---|---|---|",
     ]
     for name, row in measured.items():
         rate, share = row["tokens_per_second"], row.get("outside_share")
-        outside = "" if share is None else f"{share:.1%}"
+        outside = " | " if share is None else f"{row['clipping_share']:.1%} | {share:.1%}"
         lines.append(f"| {name} | {rate:,.0f} | {rate / base:.2f}x | {rate / other:.2f}x | {outside} |")
     peer_seconds = statistics.median(row["seconds"] for row in loss["peer"])
     lines += [

@@ -1,4 +1,4 @@
-"""The real loop of `unstuck train`, timed from update to update, and its share outside model and optimizer.
+"""The real loop of `unstuck train`, timed from update to update, and its shares outside model and optimizer.
 
 python -m benchmarks.peers.unstuck_loop FOLDER RECIPE key=value ...
 """
@@ -17,19 +17,20 @@ import torch
 
 from unstuck.config.recipe import load_recipe
 from unstuck.models.language_model import LanguageModel
+from unstuck.train import loop
 from unstuck.train.optimizers import Optimizers
 from unstuck.train.run import train
 
-inside = [0.0]
+spent = {"inside": 0.0, "clipping": 0.0}  # seconds
 
 
-def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, its time added to `inside`."""
+def timed(function: Callable[..., Any], part: str = "inside") -> Callable[..., Any]:
+    """The function, its time added to a part of `spent`."""
 
     def call(*arguments: Any, **named: Any) -> Any:
         before = time.perf_counter()
         result = function(*arguments, **named)
-        inside[0] += time.perf_counter() - before
+        spent[part] += time.perf_counter() - before
         return result
 
     return call
@@ -40,12 +41,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.ends: list[float] = []
-        self.inside: list[float] = []
+        self.spent: list[tuple[float, float]] = []
 
     def event(self, row: Mapping[str, Any]) -> None:
         if row["event"] == "update":
             self.ends.append(time.perf_counter())
-            self.inside.append(inside[0])
+            self.spent.append((spent["inside"], spent["clipping"]))
 
     def close(self) -> None:
         pass
@@ -55,15 +56,18 @@ def main() -> None:
     LanguageModel.loss_sum = timed(LanguageModel.loss_sum)  # type: ignore[method-assign]
     torch.Tensor.backward = timed(torch.Tensor.backward)  # type: ignore[method-assign]
     Optimizers.step = timed(Optimizers.step)  # type: ignore[method-assign]
+    loop.clip_grad_norm = timed(loop.clip_grad_norm, "clipping")  # type: ignore[attr-defined]
     folder, recipe, *overrides = sys.argv[1:]
     clock = Clock()
     loaded = load_recipe(recipe, overrides)
     train(loaded, folder=Path(folder), observer=clock, report=False)
-    whole, within = np.diff(clock.ends), np.diff(clock.inside)
+    whole = np.diff(clock.ends)
+    inside, clipping = np.diff(np.array(clock.spent), axis=0).T
     tokens = loaded.config.training.batch_size * loaded.config.data.context
     result = {
         "tokens_per_second": tokens / float(np.median(whole)),
-        "outside_share": 1 - float(np.median(within / whole)),
+        "outside_share": 1 - float(np.median((inside + clipping) / whole)),
+        "clipping_share": float(np.median(clipping / whole)),
     }
     print(json.dumps(result))
 
