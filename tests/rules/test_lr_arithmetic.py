@@ -147,3 +147,13 @@ def test_one_injected_counting_fault_is_named_or_called_ambiguous(configuration,
     if fault == "scale/accumulation" and np.all(updates < plan.warmup):  # the same numbers, see RARER
         fault = "horizon/micro"
     assert (fault,) in named, (fault, answer)
+
+
+def test_a_long_series_rounded_to_fixed_decimals_is_read_to_those_decimals_at_its_end():
+    """The first 400 of 413 values all have five digits and eight decimals; only the tail tells which was meant."""
+    plan = Plan(base=1e-3, kind="cosine", horizon=501.0, updates=501.0, floor=0.0)
+    schedule = ScheduleConfig(kind="cosine", floor=0.0)
+    updates = np.arange(1.0, 414.0)
+    printed = np.round(applied(plan, schedule, np.maximum(updates - 1, 1), 501), 8)
+    assert printed_tolerance(printed)[-1] == pytest.approx(0.5e-8, rel=0.03)
+    assert explain(plan, updates, printed, printed_tolerance(printed)).correct
