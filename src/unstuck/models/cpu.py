@@ -17,17 +17,25 @@ def tune_cpu() -> bool:
     MKL runs its AVX2 kernels on AMD processors; oneDNN's AVX-512 kernels take half the time on a Zen 5
     (docs/LOG.md).
     PyTorch offers the route only under the name of reduced precision, so the precision really delivered is measured
-    here, on a product whose size is that of a small model's layers, and the route is left alone if any was lost.
+    here, on products of a small and of a large layer (a kernel may be chosen by size), and the route is left alone if
+    any was lost.
     """
     settings = getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", None)
     if settings is None:  # torch < 2.9
         return False
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn(64, 512, generator=generator), torch.randn(512, 128, generator=generator)
     torch.backends.mkldnn.matmul.fp32_precision = "bf16"  # type: ignore[attr-defined]
-    exact = a.double() @ b.double()
-    errors = [(product.double() - exact).norm() / exact.norm() for product in (a @ b, torch.bmm(a[None], b[None])[0])]
-    if max(errors) <= FLOAT32_ERROR:
+    if all(
+        _error(rows, inner, columns) <= FLOAT32_ERROR for rows, inner, columns in ((64, 512, 128), (512, 1024, 768))
+    ):
         return True
     torch.backends.mkldnn.matmul.fp32_precision = settings  # type: ignore[attr-defined]
     return False
+
+
+def _error(rows: int, inner: int, columns: int) -> float:
+    """Relative error of float32 products of these sizes, plain and batched, against float64."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(rows, inner, generator=generator), torch.randn(inner, columns, generator=generator)
+    exact = a.double() @ b.double()
+    products = (a @ b, torch.bmm(a[None], b[None])[0])
+    return max(float((product.double() - exact).norm() / exact.norm()) for product in products)
