@@ -86,9 +86,9 @@ class Case:
 
     @cached_property
     def chance(self) -> float | None:
-        """ln V: the loss of a model that gives every token id the same probability; None where V is unknown."""
+        """ln V: the loss of a model that gives every token id the same probability; None where V is unknown or 1."""
         vocabulary = self.setting("vocabulary")
-        return math.log(vocabulary) if vocabulary else None
+        return math.log(vocabulary) if vocabulary and vocabulary > 1 else None
 
     @cached_property
     def planned_updates(self) -> int | None:

@@ -87,6 +87,8 @@ def fit_decay(series: Series, floors: tuple[float, ...] = (0.0,)) -> Decay | Non
     """
     values, updates = series.values, series.updates.astype(np.float64)
     peak = float(values.max())
+    if peak <= 0:
+        return None
     top = len(values) - 1 - int(np.argmax(values[::-1] >= peak * (1 - 1e-9)))
     best: tuple[float, Decay] | None = None
     for floor in floors:
@@ -104,6 +106,8 @@ def fit_decay(series: Series, floors: tuple[float, ...] = (0.0,)) -> Decay | Non
             ("cosine", np.arccos(np.clip(2 * y[inside] - 1, -1, 1)) / np.pi),
         ):
             if progress.max() < LEAST_PROGRESS or progress.max() - progress.min() < LEAST_PROGRESS / 2:
+                continue
+            if x[0] == x[-1]:
                 continue
             rate, start = np.polyfit(x, progress, 1)
             residual = float(np.abs(start + rate * x - progress).max())
@@ -137,6 +141,8 @@ def dead_tail(series: Series) -> Tail | None:
     if start == 0 or len(values) - start < 3:
         return None
     span = float(updates[-1] - updates[0])
+    if span <= 0:
+        return None
     return Tail(int(updates[start]), float(updates[-1] - updates[start]) / span, last / peak)
 
 

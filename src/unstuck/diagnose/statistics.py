@@ -251,7 +251,7 @@ def rise_after_best(values: Floats, point_error: float = 0.0) -> Rise | None:
     error = math.nan
     if not math.isnan(noise):
         wander = _wander(np.diff(values[best:])) * len(after) if len(after) >= 8 else 0.0
-        error = math.sqrt(noise**2 * (1 / m + 1 / min(3, n)) + wander)
+        error = math.hypot(noise * math.sqrt(1 / m + 1 / min(3, n)), math.sqrt(wander))
     monotone = 1
     while monotone < n - best and values[n - monotone] > values[n - monotone - 1]:
         monotone += 1

@@ -72,7 +72,7 @@ def check(case: Case) -> Outcome:
     decides = case.setting("patience") is not None or case.setting("schedule") == "plateau"
     first, last = int(val.updates[len(val) // 2]), int(val.updates[-1])
     # evaluations needed so that the mean of k shows the movement at 2 standard errors: k = (2 noise / moved)^2
-    needed = math.ceil((2 * noise / abs(moved)) ** 2) if moved else 0
+    needed = math.ceil(min(1e6, 2 * noise / abs(moved)) ** 2) if moved else 0
     return Found(
         title=f"Evaluations are uncertain by {noise:.3g} but moved only {abs(moved):.3g} over the second half",
         evidence=(

@@ -54,7 +54,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck((f"{MIN_POINTS} points of train/loss",))
     half = loss.values[len(loss) // 2 :]
     level = float(half.mean())
-    critical = 2e8 / level ** (1 / 0.21) if level > 0 else math.inf
+    critical = math.exp(min(700.0, math.log(2e8) - math.log(level) / 0.21)) if level > 0 else math.inf
     if tokens >= FAR_BELOW * critical:
         return Clear("the batch is within a hundredth of the critical batch")
     if case.start in ("pretrained", "checkpoint") or not case.is_token_loss:

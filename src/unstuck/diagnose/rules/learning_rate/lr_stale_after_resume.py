@@ -164,4 +164,4 @@ def _continues(before: np.ndarray, after: np.ndarray) -> bool:
     """The joint is no larger a step than a schedule takes between two logged points (or 10 %)."""
     steps = np.abs(np.diff(np.log(np.maximum(before[-6:], 1e-30))))
     allowed = max(0.1, 3 * float(steps.max()) if len(steps) else 0.1)
-    return abs(math.log(max(float(after[0]), 1e-30) / max(float(before[-1]), 1e-30))) <= allowed
+    return abs(math.log(max(float(after[0]), 1e-30)) - math.log(max(float(before[-1]), 1e-30))) <= allowed

@@ -105,7 +105,7 @@ def check(case: Case) -> Outcome:
     if scale is not None and base > scale.high:
         over = f", {base / scale.typical:.3g} times the published {number(scale.typical)}"
     facts: dict[str, object] = {"applied_lr": peak, "configured_lr": configured}
-    if scale is not None:
+    if scale is not None and base > 0:
         facts |= {"published_lr": scale.typical, "published_high": scale.high, "published_source": scale.source}
         facts["factor"] = scale.typical / base
     title = f"At a peak learning rate of {number(peak)}{over} {sign.says}"

@@ -67,7 +67,7 @@ def check(case: Case) -> Outcome:
         return Clear("unstuck reports the unsmoothed loss")
     if smoothing is None:
         return CouldNotCheck(("label_smoothing",))
-    if not smoothing:
+    if not 0 < float(smoothing) < 1:
         return Clear("no label smoothing")
     reported = [s for s in (case.val, case.loss) if s is not None]
     if not reported:
@@ -77,7 +77,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(("vocabulary" if case.setting("task") != "classification" else "number of classes",))
     floor = smoothing_floor(float(smoothing), int(classes))
     # training and validation may differ: some trainers smooth the training loss only
-    smoothed = [s for s in reported if float(s.values.min()) >= floor]
+    smoothed = [s for s in reported if float(s.values.min()) >= floor > 0]
     if not smoothed:
         return Clear("the reported loss goes below the smoothed floor: it is not smoothed")
     series = smoothed[0]

@@ -106,6 +106,8 @@ class Cause:
 def _cause(case: Case, ratio: float) -> Cause:
     """The counting mistake behind horizon / planned updates = ratio (or its inverse)."""
     n, devices = int(case.setting("accumulation") or 1), int(case.setting("world_size") or 1)
+    if ratio <= 0:
+        return Cause("", False)
     times = ratio if ratio >= 1 else 1 / ratio
     unit = "micro-batches" if ratio >= 1 else "updates, and the schedule advances once per micro-batch"
     if n > 1 and abs(times / n - 1) < MATCH:
@@ -226,7 +228,7 @@ def _by_log(case: Case, series: Series, planned: float | None) -> Found | None:
     if kind in ("plateau", "restarts", "constant", "inverse_sqrt"):
         return None
     last = int(series.updates[-1])
-    length = planned or float(last)
+    length = planned or float(max(1, last))
     back = comeback(series)
     if back is not None and back.smooth:
         title = (

@@ -110,7 +110,7 @@ def _time_per_token(case: Case) -> tuple[Series | None, np.ndarray]:
     series = step.finite()
     series = series.where(series.values > 0)
     tokens = case.run.get("tokens")
-    if tokens is None or len(tokens) < 3:
+    if tokens is None or len(tokens) < 3 or len(series) < 2:
         return series, series.values
     seen = np.interp(series.updates, tokens.updates, tokens.values)
     per_update = np.gradient(seen, np.maximum(series.updates, np.arange(len(series))).astype(np.float64))
