@@ -11,6 +11,14 @@ import numpy.typing as npt
 
 from unstuck.diagnose import statistics
 from unstuck.runs import Run, Series
+from unstuck.runs.names import normalise
+
+# What reinforcement learning maximises, as TRL, Stable-Baselines3 and RLlib log it. Preference losses (DPO, KTO) log
+# `rewards/chosen` and `rewards/margins`, reward models `margin`: their loss is a plain one.
+REWARDS = frozenset({
+    "reward", "reward_mean", "train_reward", "objective_rlhf_reward", "episode_reward", "episode_reward_mean",
+    "episode_return_mean", "ep_rew_mean", "rollout_ep_rew_mean",
+})  # fmt: skip
 
 
 class Case:
@@ -28,7 +36,13 @@ class Case:
 
     @cached_property
     def loss(self) -> Series | None:
-        """`train/loss` (else `train/loss_eval`) with its non-finite points left out; None below 2 points."""
+        """`train/loss` (else `train/loss_eval`) with its non-finite points left out; None below 2 points.
+
+        None as well beside a logged reward: the loss of a policy is no measure of what was learnt (TRL's GRPO starts at
+        0 and rises in sound runs: it is the penalty for moving away from the reference model).
+        """
+        if any(normalise(name) in REWARDS for name in self.run.series):
+            return None
         return self._finite("train/loss") or self._finite("train/loss_eval")
 
     @cached_property

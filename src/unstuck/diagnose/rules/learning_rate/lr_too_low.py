@@ -2,7 +2,8 @@
 
 Finds
 A loss that falls far more slowly than the task allows, without any instability, at a learning rate less than a third
-of the lowest one published for this optimizer, model size and phase.
+of the lowest one published for this optimizer, model size and phase; or one that does not fall at all at a learning
+rate logged as 0 throughout.
 
 Why it matters
 The run is healthy to look at and buys nothing: the same compute at the published rate would be done with the part of
@@ -10,12 +11,12 @@ the curve that this run will never reach. Incident I2 lowered its rate four time
 
 Evidence needed
 `train/loss` over at least 24 points and `lr/<group>`, the optimizer, and the phase (from scratch, fine-tuning, LoRA):
-told by the settings or by a first loss near ln V.
+told by the settings or by a first loss near ln V. A rate of 0 needs no scale.
 
 Not when
-No published scale is known for the case; the loss has done most of its fall early, as a sound run does; the
-validation loss of a fine-tune falls beyond its noise; the run still is in a warm-up (warmup-too-long) or another
-finding explains the low value.
+No published scale is known for the case; the loss falls although 0 is logged (a rate rounded in print); it has done
+most of its fall early, as a sound run does; the validation loss of a fine-tune falls beyond its noise; the run still
+is in a warm-up (warmup-too-long) or another finding explains the low value.
 
 Remedy
 Raise the peak to the published value for this optimizer and phase, or measure it with `unstuck find-lr`.
@@ -49,6 +50,8 @@ LEAST_UPDATES = 100  # any run this short is only a test
 @rule(code="LR002", stages="LC", severity="error", explains=("loss-at-chance", "loss-plateau", "undertrained"))
 def check(case: Case) -> Outcome:
     lrs = applied(case)
+    if not lrs and (zero := _zero(case)) is not None:
+        return zero
     missing = [name for name, there in (("lr", bool(lrs)), ("train/loss", case.loss is not None)) if not there]
     if missing or case.loss is None or case.lr is None:
         return CouldNotCheck(tuple(missing))
@@ -95,6 +98,24 @@ def check(case: Case) -> Outcome:
     }
     confidence = 0.93 if peak < limit / 3 else 0.8
     return Found(title, evidence, confidence, None, f"Published: {scale.source}.", facts)
+
+
+def _zero(case: Case) -> Found | None:
+    """Every logged learning rate is 0 and the loss has not fallen: nothing is trained. None where that is not so."""
+    rates, loss = case.lr, case.loss
+    if rates is None or loss is None or len(rates) < LEAST_POINTS or len(loss) < LEAST_POINTS or rates.values.any():
+        return None
+    span = (int(rates.updates[0]), int(rates.updates[-1]))
+    fall, error = statistics.fall(loss.values)
+    limit = statistics.false_alarm_z(1) * error
+    if span[1] - span[0] < LEAST_UPDATES or fall > limit:
+        return None
+    evidence = (
+        Evidence(rates.name, span, "largest learning rate", 0.0, None, rates.source(0)),
+        Evidence("train/loss", span, "fall from the first to the last third", fall, limit, loss.source(len(loss) - 1)),
+    )
+    title = f"The learning rate is 0 at each of {len(rates)} logged updates, and the loss has not fallen"
+    return Found(title, evidence, 0.95, None, "", {"applied_lr": 0.0, "phase": phase_of(case)})
 
 
 def _algorithm(case: Case) -> str | None:
