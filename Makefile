@@ -27,7 +27,7 @@ lint: setup
 
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[benchmark]'
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/training.py --data ../shared/data/text/tinyshakespeare.txt
 
 clean:
 	rm -rf $(VENV)
