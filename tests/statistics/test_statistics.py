@@ -92,6 +92,25 @@ def test_error_of_a_level_covers_the_true_level_of_autocorrelated_noise(r):
     assert missed / 300 < 0.03
 
 
+def test_error_of_a_level_sees_a_slow_wander_below_louder_noise():
+    rng = np.random.default_rng(3)
+    errors, means = [], []
+    for _ in range(200):
+        wander, white = np.zeros(600), rng.normal(size=600)
+        for i in range(1, 600):
+            wander[i] = 0.97 * wander[i - 1] + 0.2 * white[i]
+        mean, error = s.level(wander[200:] + rng.normal(size=400))
+        means.append(mean)
+        errors.append(error)
+    assert np.std(means) < 3 * np.mean(errors)  # from the lag-1 correlation alone: 4.5 times
+
+
+@FAST
+@given(SEEDS, st.integers(3, 400))
+def test_white_noise_is_worth_its_points(seed, n):
+    assert 1.0 <= s.points_per_independent(noise(seed, n)) < (30.0 if n < 60 else 4.0)
+
+
 @FAST
 @given(SEEDS, st.integers(30, 300), st.floats(0.05, 1.0))
 def test_fall_has_the_sign_of_the_trend(seed, n, slope):
