@@ -133,6 +133,15 @@ def test_trials_on_disk_are_told_apart_by_what_is_trained_only(tmp_path: Path):
     assert trial_key(base) != trial_key(tiny(tmp_path, "seed=2"))
 
 
+def test_a_tokenizer_that_was_written_again_is_another_trial(tmp_path: Path):
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_text("{}")
+    base = tiny(tmp_path, f"data.tokenizer={tokenizer}")
+    before = trial_key(base)
+    tokenizer.write_text('{"merges": []}')
+    assert trial_key(base) != before
+
+
 @pytest.mark.parametrize("change", ["data.tokenizer=bpe", "evaluation.max_tokens=512"])
 def test_losses_on_different_text_are_refused(tmp_path: Path, change: str):
     with pytest.raises(UserError, match="cannot be compared"):

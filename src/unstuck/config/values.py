@@ -51,7 +51,6 @@ WHOLE = {
     "heads", "width", "vocabulary", "parameters", "train_samples", "train_tokens", "validation_samples",
     "validation_tokens", "evaluation_every", "patience", "lora_rank", "schedule_cycles", "seed",
 }  # fmt: skip
-WORDS = {"schedule", "optimizer", "precision", "start", "task"}
 
 
 def read_value(canonical: str, written: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Pure functions on series: noise, trend, slope. Every threshold that a rule uses is a multiple of these.
+"""Pure functions on series: noise, trend, level. Every threshold that a rule uses is a multiple of these.
 
 All take float64 arrays of shape (n,) with finite values unless they say otherwise.
 """
@@ -77,55 +77,6 @@ def trend(values: Floats, window: int | None = None) -> Floats:
     low, high = np.arange(n) - reach, np.arange(n) + reach + 1
     result: Floats = (total[high] - total[low]) / (high - low)
     return result
-
-
-def slope(x: Floats, y: Floats) -> tuple[float, float]:
-    """Least-squares slope of y over x and its standard error, both nan below 3 points.
-
-    The standard error assumes independent residuals; inflate it for autocorrelated series with `effective_points`.
-    """
-    if len(x) < 3:
-        return float("nan"), float("nan")
-    xc = x - x.mean()
-    spread = float(np.dot(xc, xc))
-    if spread == 0.0:
-        return float("nan"), float("nan")
-    b = float(np.dot(xc, y) / spread)
-    residual = y - y.mean() - b * xc
-    return b, float(np.sqrt(np.dot(residual, residual) / max(1, len(x) - 2) / spread))
-
-
-def theil_sen(x: Floats, y: Floats, max_points: int = 300) -> float:
-    """Median of pairwise slopes (Theil 1950, Sen 1968), on at most `max_points` evenly taken points; nan below 2."""
-    if len(x) < 2:
-        return float("nan")
-    if len(x) > max_points:
-        take = np.linspace(0, len(x) - 1, max_points).astype(int)
-        x, y = x[take], y[take]
-    i, j = np.triu_indices(len(x), k=1)
-    dx = x[j] - x[i]
-    good = dx != 0
-    return float(np.median((y[j] - y[i])[good] / dx[good])) if good.any() else float("nan")
-
-
-def effective_points(values: Floats) -> float:
-    """What n autocorrelated points are worth: n (1 - r) / (1 + r) independent ones, r the lag-1 correlation."""
-    n = len(values)
-    if n < 4:
-        return float(n)
-    centred = values - values.mean()
-    power = float(np.dot(centred, centred))
-    if power == 0.0:
-        return float(n)
-    r = float(np.clip(np.dot(centred[1:], centred[:-1]) / power, 0.0, 0.99))
-    return n * (1 - r) / (1 + r)
-
-
-def mean_and_error(values: Floats) -> tuple[float, float]:
-    """Mean and its standard error with the autocorrelation taken into account; the error is nan below 2 points."""
-    if len(values) < 2:
-        return (float(values[0]) if len(values) else float("nan")), float("nan")
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(max(1.0, effective_points(values))))
 
 
 def false_alarm_z(looks: float, alpha: float = 1e-3) -> float:

@@ -176,11 +176,10 @@ class Pool:
         if entry.process.returncode != 0:
             raise UserError(self._why_failed(entry))
         done = _read(entry.job, entry.folder / "result.json", reused=False)
-        place = self.folder / entry.key
-        if entry.job.fresh or place.exists():
-            shutil.rmtree(entry.folder, ignore_errors=True)
-        else:
-            os.rename(entry.folder, place)
+        if not entry.job.fresh:
+            with contextlib.suppress(OSError):  # another comparison has finished the same trial meanwhile: keep its own
+                os.rename(entry.folder, self.folder / entry.key)
+        shutil.rmtree(entry.folder, ignore_errors=True)
         return done
 
     def _why_failed(self, entry: _Running) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -158,9 +158,3 @@ def json_numbers(value: Any) -> Any:
 def number(value: Any) -> float:
     """Reads back what `json_numbers` wrote; None (JSON null) is nan."""
     return math.nan if value is None else float(value)
-
-
-def trial_record(trial: Trial) -> dict[str, Any]:
-    """A trial as it is kept on disk."""
-    record: dict[str, Any] = json_numbers(asdict(trial))
-    return record

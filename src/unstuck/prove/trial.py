@@ -107,6 +107,8 @@ def trial_key(config: Config) -> str:
         values["start_from"] = _fingerprint(Path(config.start_from))
     if config.data.source != "builtin":
         values["data"]["source"] = _fingerprint(Path(config.data.source))
+    if config.data.tokenizer not in ("char", "bpe"):
+        values["data"]["tokenizer"] = _fingerprint(Path(config.data.tokenizer))
     text = json.dumps({"program": _program(), **values}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -12,8 +12,6 @@ from unstuck.errors import UserError
 # Settings that the weights or the token ids depend on. Dropout has no tensor, so it may change.
 PART_OF_THE_MODEL = ("model.", "data.")
 MAY_CHANGE = {"model.dropout"}
-# Settings that say how a run is run or recorded, not what it computes.
-WITHOUT_EFFECT_ON_STATE = {"name", "runs_folder", "start_from", "checkpoint.every_updates", "checkpoint.keep"}
 NOT_BIT_FOR_BIT = {"training.precision", "training.device", "training.threads", "training.compile"}
 
 
