@@ -1,6 +1,7 @@
 # Two commands do all the set-up they need: `make demo` runs the main job, `make test` runs the tests.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
+DATA ?= ../shared/data/text/tinyshakespeare.txt
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.unstuck-installed
 
@@ -27,7 +28,7 @@ lint: setup
 
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[benchmark]'
-	$(BIN)/python benchmarks/training.py --data ../shared/data/text/tinyshakespeare.txt
+	$(BIN)/python benchmarks/training.py --data $(DATA)
 
 clean:
 	rm -rf $(VENV)

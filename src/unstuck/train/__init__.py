@@ -3,7 +3,7 @@
 import os
 
 # PyTorch's OpenMP threads spin for milliseconds at the end of every operation. Where other processes want the core that
-# stalls the update: with two of them on two cores 4,100 tokens/s, with a short spin 8,700; idle, the same (38,500 of
-# 39,000). No spin at all is 2.7 times slower when idle. Medians, docs/LOG.md. Read when torch is loaded, hence here.
+# stalls the update: at load 2-3.5 on two cores 4,400 tokens/s, with a short spin 8,900; nearly idle 32,500 and 38,500.
+# No spin at all is 2.7 times slower when idle. Medians of 3, docs/LOG.md. Read when torch is loaded, hence here.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
