@@ -79,6 +79,9 @@ class GroupConfig(Section):
     optimizer: Literal["muon", "adamw"] | None = Field(
         None, description="null: muon for matrices when the optimizer is muon, adamw for the rest"
     )
+    optional: bool = Field(
+        False, description="true: the pattern may take nothing (it names a part of the model that can be switched off)"
+    )
 
     @field_validator("pattern")
     @classmethod

@@ -2,7 +2,7 @@
 
 A block's attention then need not learn frequent short strings from examples: it looks them up. Pairs added to the
 embedding are from modded-nanogpt; longer ones, by hash, from Engram (arXiv 2601.07372). Added to the
-values of attention, up to four tokens long, they halve the tokens a small model needs; docs/LOG.md has the numbers.
+values of attention, up to four tokens long, they stand for half of the tokens a small model needs (docs/LOG.md).
 """
 
 from __future__ import annotations

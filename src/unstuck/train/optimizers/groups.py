@@ -81,10 +81,10 @@ def assign_groups(named: Iterable[tuple[str, nn.Parameter]], config: OptimizerCo
         if group.weight_decay and (asked or kind == "matrices"):
             group.decayed.add(name)
     for entry in config.groups:
-        if entry.name not in taken:
+        if entry.name not in taken and not entry.optional:
             raise UserError(
                 f"optimizer.groups: the pattern {entry.pattern!r} of group {entry.name!r} takes no parameter that an "
-                "earlier group left; see the names with `unstuck train RECIPE --print-config`, or drop the group."
+                "earlier group left; mend the pattern, drop the group, or set its optional to true."
             )
     return list(groups.values())
 

@@ -3,7 +3,7 @@
 Finds
 A logged learning rate that no common counting convention gets from base LR, group factor, schedule, warm-up and
 update, and the mistake that does give it, to its printed digits: a horizon counted in micro-batches, a schedule
-stepped per micro-batch, per device or per epoch, a warm-up share cast to zero, batch scaling, another group's factor.
+stepped per micro-batch, per device, per epoch or never, a warm-up share cast to zero, batch scaling, another group's factor.
 
 Why it matters
 The owner believes in one learning rate and trains with another. In incident I1 5e-5 was configured and 2.75e-08
@@ -32,7 +32,7 @@ from __future__ import annotations
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.expected_lr import KINDS
+from unstuck.diagnose.expected_lr import DECAYING, KINDS
 from unstuck.diagnose.lr_arithmetic import Explanation, envelope, most_telling
 from unstuck.diagnose.lr_curve import GroupAnswer, answers, applied, moments
 from unstuck.diagnose.lr_readings import number
@@ -79,7 +79,7 @@ def check(case: Case) -> Outcome:
         return Clear("a group is as configured; the others differ by a factor of their own")
     group, explanations = _common(wrong)
     if not explanations:
-        return _unexplained(wrong)
+        return _never_advanced(wrong) or _unexplained(wrong)
     if any(e.faults == ("log/micro",) for e in explanations):
         return CouldNotCheck(("whether the log counts updates or micro-batches",))
     return _found(case, wrong[group], explanations)
@@ -162,6 +162,34 @@ def _found(case: Case, answer: GroupAnswer, explanations: list[Explanation]) -> 
     )
     severity = None if max(ratio, 1 / ratio if ratio else float("inf")) >= LARGE_EFFECT else "warning"
     return Found(title, evidence, confidence, "warning" if severity else None, detail, facts)
+
+
+def _never_advanced(wrong: dict[str, GroupAnswer]) -> Found | None:
+    """The base rate stands still where the configured decay had to halve it by the end: `scheduler.step()` is missing.
+
+    Early in a cosine the two differ by less than a convention does, so the share of points that differ says nothing.
+    """
+    for answer in wrong.values():
+        series, plan, expected = answer.series, answer.plan, _expected(answer)
+        values, base = series.values, plan.base * (1.0 if plan.factor is None else plan.factor)
+        still = len(series) >= LEAST_POINTS and np.all(np.abs(values / base - 1) <= 1e-3)
+        if plan.kind not in DECAYING or not still or values[-1] < LARGE_EFFECT * expected[-1]:
+            continue
+        last, span = len(series) - 1, (int(series.updates[0]), int(series.updates[-1]))
+        title = (
+            f"{series.name} stays at {number(base)} to update {span[1]:,}, where the configured {plan.kind} schedule "
+            f"gives {number(float(expected[-1]))}: the schedule never advances"
+        )
+        facts: dict[str, object] = {
+            "faults": ("step/never",),
+            "ratio": float(values[-1] / expected[-1]) if expected[-1] > 0 else float("inf"),
+            "expected_lr": float(expected[-1]),
+            "applied_lr": float(values[-1]),
+            "logged_group": answer.group,
+        }
+        evidence = (moments(series, last, "learning rate applied, against the one configured", float(expected[-1])),)
+        return Found(title, evidence, 0.9, "warning", "Is scheduler.step() called after each update?", facts)
+    return None
 
 
 def _unexplained(wrong: dict[str, GroupAnswer]) -> Outcome:
