@@ -12,6 +12,7 @@ MENDS = {
     "step/micro": "Advance the schedule once per optimizer update, inside the same `if` as optimizer.step().",
     "step/world": "Advance the schedule once per update, not once per device.",
     "step/epoch": "Advance the schedule after every optimizer update, not after every epoch.",
+    "step/never": "Call scheduler.step() once after each optimizer update.",
     "step/resume": "Save the schedule's state in the checkpoint and load it when resuming.",
     "resume/old": "After loading the optimizer's state, set the learning rate of every group to the new one.",
     "horizon/micro": "Give the schedule its length in optimizer updates: divide micro-batches by the accumulation.",

@@ -3,7 +3,8 @@
 Finds
 A logged learning rate that no common counting convention gets from base LR, group factor, schedule, warm-up and
 update, and the mistake that does give it, to its printed digits: a horizon counted in micro-batches, a schedule
-stepped per micro-batch, per device, per epoch or never, a warm-up share cast to zero, batch scaling, another group's factor.
+stepped per micro-batch, per device, per epoch or never, a warm-up share cast to zero, batch scaling, another group's
+factor.
 
 Why it matters
 The owner believes in one learning rate and trains with another. In incident I1 5e-5 was configured and 2.75e-08
@@ -173,12 +174,13 @@ def _never_advanced(wrong: dict[str, GroupAnswer]) -> Found | None:
         series, plan, expected = answer.series, answer.plan, _expected(answer)
         values, base = series.values, plan.base * (1.0 if plan.factor is None else plan.factor)
         still = len(series) >= LEAST_POINTS and np.all(np.abs(values / base - 1) <= 1e-3)
-        if plan.kind not in DECAYING or not still or values[-1] < LARGE_EFFECT * expected[-1]:
+        counts_updates = plan.trusted_updates or plan.accumulation == 1
+        if plan.kind not in DECAYING or not still or not counts_updates or values[-1] < LARGE_EFFECT * expected[-1]:
             continue
         last, span = len(series) - 1, (int(series.updates[0]), int(series.updates[-1]))
         title = (
             f"{series.name} stays at {number(base)} to update {span[1]:,}, where the configured {plan.kind} schedule "
-            f"gives {number(float(expected[-1]))}: the schedule never advances"
+            f"gives {expected[-1]:.2g}: the schedule never advances"
         )
         facts: dict[str, object] = {
             "faults": ("step/never",),
