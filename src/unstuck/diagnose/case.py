@@ -34,6 +34,12 @@ class Case:
         """The canonical setting's value, None where unknown."""
         return self.run.setting(name)
 
+    def algorithm_of(self, group: str) -> str | None:
+        """The optimizer of one parameter group, where the run states it (ours does); None elsewhere."""
+        groups = self.run.raw_settings.get("groups")
+        entry = groups.value.get(group) if groups is not None and isinstance(groups.value, dict) else None
+        return entry.get("algorithm") if isinstance(entry, dict) else None
+
     @cached_property
     def loss(self) -> Series | None:
         """`train/loss` (else `train/loss_eval`) with its non-finite points left out; None below 2 points.
@@ -68,6 +74,11 @@ class Case:
         groups = [s.finite() for s in self.run.learning_rates().values()]
         groups = [s for s in groups if len(s)]
         return max(groups, key=lambda s: float(s.values.max())) if groups else None
+
+    @property
+    def lr_algorithm(self) -> str | None:
+        """The optimizer of the group that `lr` shows, where the run states it."""
+        return None if self.lr is None else self.algorithm_of(self.lr.name.removeprefix("lr/"))
 
     @cached_property
     def loss_noise(self) -> float:

@@ -21,6 +21,10 @@ SEVERITY_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 FOLLOWS_THE_LOSS = ("loss-diverged", "loss-plateau")
 
 
+# What arithmetic on a log that nobody foresaw can raise (LinAlgError is a ValueError).
+NUMERICAL_FAULTS = (ArithmeticError, IndexError, ValueError)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A rule's finding in a run, ranked; `because_of` names the finding that it follows from."""
@@ -67,7 +71,10 @@ def diagnose(run: Run) -> Diagnosis:
     for name, rule in all_rules().items():
         if not set(rule.stages) & {"L", "C"}:
             continue
-        outcome = rule.check(case)
+        try:
+            outcome = rule.check(case)
+        except NUMERICAL_FAULTS as error:  # a fault of ours: the other rules still speak, and this one is not silent
+            outcome = CouldNotCheck((f"a rule without a fault of its own ({type(error).__name__}: {error})",))
         if isinstance(outcome, Found):
             hits[name] = (rule, outcome)
         elif isinstance(outcome, Clear):

@@ -165,7 +165,8 @@ def evaluate(session: Session) -> bool:
     new_best = state.observe(result.loss, config.evaluation.min_improvement)
     if config.schedule.kind == "plateau" and state.update > 0:
         state.plateau.observe(result.loss, session.schedule, config.evaluation.min_improvement)
-    session.emit(evaluation_row(state.update, result))
+    ratios = session.optimizers.update_ratios() if state.update > 0 else {}
+    session.emit(evaluation_row(state.update, result) | {f"update_ratio/{g}": r for g, r in ratios.items()})
     session.metrics.flush()
     if state.update > 0:
         session.stop_wish = session.stop_wish or session.live.look(state, session.emit)

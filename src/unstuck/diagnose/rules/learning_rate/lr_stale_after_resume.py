@@ -60,9 +60,12 @@ def check(case: Case) -> Outcome:
         resumes = [Event("resume", first)]
     asked_any = False
     for event in resumes:
-        for old, new in _asked(case, event, last=event is resumes[-1]):
+        for key, old, new in _asked(case, event, last=event is resumes[-1]):
             asked_any = True
             for series in _plainest_first(case, lrs):
+                muon = case.algorithm_of(series.name.removeprefix("lr/")) == "muon"
+                if muon != key.endswith("muon_learning_rate"):
+                    continue  # Muon's groups have a rate of their own
                 found = _stale(case, series, event.update or 0, old, new)
                 if found is not None:
                     return found
@@ -85,23 +88,25 @@ def _begins_at_a_resume(case: Case) -> bool:
     return case.setting("start") == "checkpoint" and bool(firsts) and min(firsts) > 20
 
 
-def _asked(case: Case, event: Event, *, last: bool) -> Iterator[tuple[float | None, float]]:
-    """(old, new) learning rates that a resume asked for; old is None where the log does not say."""
-    changed = event.data.get("changed") if isinstance(event.data, Mapping) else None
-    told = False
+def _asked(case: Case, event: Event, *, last: bool) -> Iterator[tuple[str, float | None, float]]:
+    """(key, old, new) of the learning rates that a resume asked for; old is None where the log does not say.
+
+    An event that lists what changed asked for nothing else, even when the list is empty.
+    """
+    changed = event.data.get("changed")
+    told = isinstance(changed, Mapping)
     if isinstance(changed, Mapping):
         for key, pair in changed.items():
             if LR_KEYS.search(str(key)) and isinstance(pair, list | tuple) and len(pair) == 2:
                 old, new = _positive(pair[0]), _positive(pair[1])
                 if new is not None:
-                    told = True
-                    yield old, new
+                    yield str(key), old, new
     if not told and (match := LR_IN_TEXT.search(event.text)) and (new := _positive(match[1])) is not None:
         told = True
-        yield None, new
+        yield "learning_rate", None, new
     configured = _positive(case.setting("learning_rate"))
     if not told and last and configured is not None:
-        yield None, configured
+        yield "learning_rate", None, configured
 
 
 def _positive(value: Any) -> float | None:

@@ -38,7 +38,6 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies, stood_since_start
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
-from unstuck.diagnose.rules.learning_rate.lr_too_low import _algorithm
 from unstuck.diagnose.scales import Scale, highest_scale
 
 Floats = npt.NDArray[np.float64]
@@ -88,7 +87,7 @@ def check(case: Case) -> Outcome:
     if len(case.loss) < LEAST_POINTS:
         return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
     peak = float(lr.values.max()) if lr is not None else float(str(configured))
-    scale = highest_scale(case, group_algorithm=_algorithm(case))
+    scale = highest_scale(case, group_algorithm=case.lr_algorithm)
     if _fp16_overflow(case):
         return Clear("half precision overflowed: the step size is not the cause")
     # Published scales are base rates. Tables of embeddings take a factor on top (modded-nanogpt: 0.3).

@@ -58,7 +58,7 @@ def check(case: Case) -> Outcome:
     if len(case.loss) < LEAST_POINTS:
         return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
     phase = phase_of(case)
-    scale = published_scale(case, group_algorithm=_algorithm(case))
+    scale = published_scale(case, group_algorithm=case.lr_algorithm)
     if scale is None:
         return CouldNotCheck(("optimizer",) if optimizer_of(case) is None else ("a published scale for this case",))
     span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
@@ -116,15 +116,6 @@ def _zero(case: Case) -> Found | None:
     )
     title = f"The learning rate is 0 at each of {len(rates)} logged updates, and the loss has not fallen"
     return Found(title, evidence, 0.95, None, "", {"applied_lr": 0.0, "phase": phase_of(case)})
-
-
-def _algorithm(case: Case) -> str | None:
-    """The algorithm of the group that `case.lr` shows, where groups differ."""
-    if case.lr is None:
-        return None
-    groups = case.run.raw_settings.get("groups")
-    entry = groups.value.get(case.lr.name.removeprefix("lr/")) if groups and isinstance(groups.value, dict) else None
-    return str(entry["algorithm"]) if isinstance(entry, dict) and entry.get("algorithm") else None
 
 
 def _slowness(case: Case, phase: str | None) -> tuple[str, float, float] | None:

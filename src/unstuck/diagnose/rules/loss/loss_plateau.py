@@ -79,13 +79,17 @@ def check(case: Case) -> Outcome:
     if level <= FLOOR_SHARE * float(loss.values[0]):
         return Clear("the loss is near zero")
     # 2 standard errors: the largest fall that the data still allow must be less than half of an ordinary gain
-    if not fell + 2 * error < RESOLUTION * abs(level) * E_FOLDS / np.log(2):
-        return Clear("still falling, or too noisy to say that it is not")
+    needed = RESOLUTION * abs(level) * E_FOLDS / np.log(2)
+    if not fell + 2 * error < needed:
+        if fell < needed and 2 * error > needed:
+            return CouldNotCheck(("a quieter loss: its noise hides the fall that a sound run would show",))
+        return Clear("still falling")
     if fell < -3 * error and fell < -RESOLUTION * abs(level):
         return Clear("the loss rises: not a plateau")
-    # a pretrained model starts near where it can get: flat is its ordinary curve, unless it never learnt the text (half
-    # of ln V is well above any pretrained model's loss on natural text)
-    ordinary = case.start in ("pretrained", "checkpoint") and not (case.chance and level > 0.5 * case.chance)
+    # a pretrained model starts near where it can get, and an annealed one ends there: flat is the ordinary curve,
+    # unless the text was never learnt (half of ln V is well above any trained model's loss on natural text)
+    settled = case.start in ("pretrained", "checkpoint") or case.annealed is True
+    ordinary = settled and not (case.chance and level > 0.5 * case.chance)
     since = _since(case, level, window.updates[0])
     return Found(
         title=f"Training loss has been flat at {level:.4g} since update {since} of {last}",

@@ -32,7 +32,7 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
-from unstuck.diagnose.rules.learning_rate.lr_too_low import WELL_UNDER, _algorithm
+from unstuck.diagnose.rules.learning_rate.lr_too_low import WELL_UNDER
 from unstuck.diagnose.scales import published_scale
 
 NEVER = 0.95  # of the peak, at the end
@@ -60,7 +60,7 @@ def check(case: Case) -> Outcome:
     flat = flat_since_half(case)
     if flat is None or not (flat[0] or (_validation_flat(case) and flat[1] < BARELY)):
         return Clear("the loss still falls")
-    scale = published_scale(case, group_algorithm=_algorithm(case))
+    scale = published_scale(case, group_algorithm=case.lr_algorithm)
     if scale is not None and rate < scale.low * WELL_UNDER:
         return Clear("the rate is too low rather than constant")
     if case.loss_trend is not None and near_frequencies(case, float(case.loss_trend.values[-1])):

@@ -33,7 +33,6 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies, stood_since_start
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
-from unstuck.diagnose.rules.learning_rate.lr_too_low import _algorithm
 from unstuck.diagnose.rules.schedule.warmup_too_long import _needed
 from unstuck.diagnose.scales import highest_scale
 from unstuck.runs import Series
@@ -114,7 +113,7 @@ def _damage(case: Case, peak: float) -> Evidence | None:
 
 def _thrown(case: Case, loss: Series, peak: float) -> Evidence | None:
     """A fall to the level of frequencies within the first tenth, and nothing after it, at a rate over the usual."""
-    scale = highest_scale(case, group_algorithm=_algorithm(case))
+    scale = highest_scale(case, group_algorithm=case.lr_algorithm)
     if scale is None or peak < STUCK_OVER * scale.typical:
         return None
     flat = flat_since_half(case, against=float(loss.values[0]))
