@@ -38,9 +38,9 @@ MIN_POINTS = 40
 # A sixth slower (speed 1 / 1.2): the spread of repeated timings on shared machines is about 10 % (our own benchmarks),
 # so a change of the settled level of twice that is not the neighbours' doing.
 SLOWER = 1.2
-# One step between two steady speeds is what a planned change (longer windows, other batch) or a neighbour looks like; a
-# leak slows down gradually. Half again as slow is worth a warning either way.
-STEP_SLOWER = 1.5
+# Half again as slow is worth a warning, less is a note: runs of a minute on a shared machine were 1.24 times slower at
+# their end for no reason of their own (a new user's, 2026-11-21), and threads that wait for a core burn CPU time too.
+MUCH_SLOWER = 1.5
 
 
 @rule(code="TH002", stages="LV", severity="warning")
@@ -83,7 +83,7 @@ def check(case: Case) -> Outcome:
             ),
         ),
         confidence=0.85,
-        severity="note" if single_step and factor < STEP_SLOWER else "warning",
+        severity="note" if min(factor, own or factor) < MUCH_SLOWER else "warning",
         facts={"factor": factor, "gradual": not single_step, "error": error},
     )
 
