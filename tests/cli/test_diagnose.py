@@ -178,3 +178,11 @@ def test_every_labelled_log_is_read_or_refused_in_a_sentence():
             if runs:
                 assert [run.format for run in runs] == [formats[label["format"]]] * label.get("runs", 1)
                 json.dumps(document([diagnose(run) for run in runs]), allow_nan=False)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_cannot_show_every_character_gets_the_whole_report(tmp_path, encoding):
+    result = run(overfitted(tmp_path / "a→b.log"), PYTHONIOENCODING=encoding)
+    assert result.returncode == 1
+    assert result.stderr == ""
+    assert "sure" in result.stdout

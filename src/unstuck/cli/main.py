@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; default `sys.argv[1:]`.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal in ASCII shows "?" for what it cannot show, and no traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return _dispatch(words)
     except UserError as error:

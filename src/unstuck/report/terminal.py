@@ -39,16 +39,25 @@ ASSIGNMENTS = {"unstuck": "{key}: {value}", "environment": "{key}={value}", "hug
 def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     """Print one diagnosis, 80 to 110 columns wide, without colours where the console is no terminal."""
     width = min(console.width, MAX_WIDTH)
-    for block in _blocks(diagnosis, width):
+    for block in _blocks(diagnosis, width, plots=_shows_braille(console)):
         for line in block.lines(console, width):
             console.print(line, highlight=False, soft_wrap=True)
 
 
-def _blocks(diagnosis: Diagnosis, width: int) -> Iterator[_Block]:
+def _shows_braille(console: Console) -> bool:
+    """Whether the stream can encode the plot; an encoding that nobody knows cannot."""
+    try:
+        "\u28ff".encode(getattr(console.file, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def _blocks(diagnosis: Diagnosis, width: int, *, plots: bool) -> Iterator[_Block]:
     run = diagnosis.run
     yield _Block(_verdict(diagnosis))
     yield _Block(_text(_about(run), "dim"))
-    shown: set[tuple[str, tuple[int, int]]] = set()
+    shown: set[tuple[str, tuple[int, int]]] | None = set() if plots else None
     notes = [f for f in diagnosis.findings if f.severity == "note"]
     for finding in diagnosis.findings:
         if finding.severity != "note":
@@ -107,7 +116,10 @@ def _about(run: Run) -> str:
     return " | ".join(parts)
 
 
-def _finding(finding: Finding, run: Run, width: int, shown: set[tuple[str, tuple[int, int]]]) -> Iterator[_Block]:
+def _finding(
+    finding: Finding, run: Run, width: int, shown: set[tuple[str, tuple[int, int]]] | None
+) -> Iterator[_Block]:
+    """One finding; `shown` are the plots that were drawn already, None where nothing can be drawn."""
     found = finding.found
     head = _text(f"{finding.rank}. ", "bold")
     head.append(_clean(_stripped(found.title) + "."), "bold")
@@ -117,7 +129,7 @@ def _finding(finding: Finding, run: Run, width: int, shown: set[tuple[str, tuple
     if finding.because_of is not None:
         yield _Block(_text(f"follows from {finding.because_of}", "italic"), 3)
     plotted = next((e for e in found.evidence if _plottable(run, e)), None)
-    if plotted is not None and (plotted.series, plotted.updates) not in shown:
+    if plotted is not None and shown is not None and (plotted.series, plotted.updates) not in shown:
         shown.add((plotted.series, plotted.updates))
         for line in _plot(run.series[plotted.series], plotted.updates, width):
             yield _Block(line, 3)

@@ -1,0 +1,30 @@
+"""The diagnosis in the terminal: what it prints where, and what it leaves out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from unstuck.diagnose.engine import Diagnosis, Finding
+from unstuck.report.terminal import print_diagnosis
+from unstuck.runs import Run
+
+
+def printed(run: Run, *findings: Finding, encoding: str = "utf-8") -> str:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    print_diagnosis(Diagnosis(run, "sick", list(findings)), Console(file=stream, width=100))
+    stream.flush()
+    return stream.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("encoding", "drawn"), [("utf-8", True), ("ascii", False), ("latin-1", False)])
+def test_the_plot_is_left_out_where_it_cannot_be_encoded(
+    make_run: Callable[..., Run], make_finding: Callable[..., Finding], encoding: str, drawn: bool
+):
+    said = printed(make_run(), make_finding(), encoding=encoding)
+    assert any("⠀" < character <= "⣿" for character in said) is drawn
+    assert ("train/loss, updates 1 to 400" in said) is drawn
+    assert "jump over its noise = 12" in said
