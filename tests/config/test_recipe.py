@@ -96,6 +96,12 @@ MISTAKES = {
     "two documents": ("seed: 1\n---\nseed: 2\n", ":2: a second document"),
     "a python object": ("name: !!python/object/apply:os.system [ls]\n", ":1: name must be a text"),
     "an endless alias": ("data: &a [*a]\n", ":1: this alias repeats without end"),
+    "brackets without end": ("a: " + "[" * 20_000, ":1: this is nested too deeply"),
+    "sections without end": ("".join(" " * k + "a:\n" for k in range(1300)), r":10\d: this is nested too deeply"),
+    "aliases that nest": (
+        "a0: &a0 1\n" + "".join(f"a{k}: &a{k} {'[' * 60}*a{k - 1}{']' * 60}\n" for k in range(1, 20)),
+        "this is nested too deeply",
+    ),
     "control characters": ("name: a\x01b\n", "save it as plain UTF-8"),
 }
 

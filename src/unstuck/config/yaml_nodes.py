@@ -20,12 +20,26 @@ Path = tuple[str | int, ...]
 TAG = "tag:yaml.org,2002:"
 # A recipe has below 100 values; this stops documents that expand aliases without end ("billion laughs").
 MAX_NODES = 20_000
+MAX_DEPTH = 100  # a recipe has four levels; the parser recurses
+
+
+class _TooDeep(Exception):
+    """Nested deeper than MAX_DEPTH; holds the line."""
 
 
 class _CoreLoader(yaml.SafeLoader):
     """SafeLoader with the core schema's resolvers instead of YAML 1.1's. Only composes nodes; constructs nothing."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own form)
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.depth > MAX_DEPTH:
+            raise _TooDeep(self.line + 1)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 _CoreLoader.add_implicit_resolver(TAG + "bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
@@ -79,6 +93,8 @@ def parse(text: str, file: str, *, tolerant: bool = False) -> Document:
             root = loader.get_single_node()
         finally:
             loader.dispose()
+    except _TooDeep as error:
+        raise UserError(_depth_sentence(file, error.args[0])) from None
     except yaml.MarkedYAMLError as error:
         raise UserError(_syntax_sentence(error, text, file)) from None
     except yaml.YAMLError:  # the reader: a character that YAML does not allow
@@ -114,6 +130,8 @@ class _Walk:
         self.nodes += 1
         if id(node) in above or self.nodes > MAX_NODES:
             raise UserError(f"{self.document.file}:{line}: this alias repeats without end; write the values out.")
+        if len(above) > MAX_DEPTH:  # aliases put what is nested below what is nested
+            raise UserError(_depth_sentence(self.document.file, line))
         above = (*above, id(node))
         self.document.lines[path] = line
         self.document.spans[path] = (node.start_mark.index, node.end_mark.index)
@@ -177,6 +195,10 @@ def _float(text: str) -> float:
     if plain.lstrip("+-") == ".inf":
         return -math.inf if plain.startswith("-") else math.inf
     return math.nan if plain == ".nan" else float(plain)
+
+
+def _depth_sentence(file: str, line: int) -> str:
+    return f"{file}:{line}: this is nested too deeply (over {MAX_DEPTH} levels); close the brackets that are open here."
 
 
 def _syntax_sentence(error: yaml.MarkedYAMLError, text: str, file: str) -> str:
