@@ -63,10 +63,12 @@ def _blocks(diagnosis: Diagnosis, width: int, *, plots: bool) -> Iterator[_Block
         if finding.severity != "note":
             yield _Block(Text(""))
             yield from _finding(finding, run, width, shown)
-    changeable = any(remedy.patch for f in diagnosis.findings for remedy in f.remedies)
-    if changeable and " (run " not in run.source:
+    serious = [f for f in diagnosis.findings if f.severity != "note"]
+    changeable = next((f for f in serious if any(remedy.patch for remedy in f.remedies)), None)
+    if changeable is not None and " (run " not in run.source:
         yield _Block(Text(""))
-        command = _text(f"unstuck fix {shlex.quote(run.source)}", "bold")
+        rule = "" if changeable is serious[0] else f" --rule {changeable.rule.name}"  # by itself fix takes the first
+        command = _text(f"unstuck fix {shlex.quote(run.source)}{rule}", "bold")
         yield _Block(_text("To make the change: ") + command, wraps=False)
     if notes:
         yield _Block(Text(""))
