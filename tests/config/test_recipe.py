@@ -72,6 +72,11 @@ MISTAKES = {
         ":2: unknown key 'learnin_rate' in optimizer.*'learning_rate'",
     ),
     "a key in the wrong place": ("learning_rate: 1\n", ":1: unknown key 'learning_rate'.*optimizer.learning_rate"),
+    "a misspelt section": (
+        "trainin:\n  updates: 5\n",
+        ":1: unknown key 'trainin'; did you mean the section 'training'",
+    ),
+    "a misspelt key at the top": ("sed: 1\n", ":1: unknown key 'sed'; did you mean 'seed'"),
     "a scalar for a section": ("model: 5\n", ":1: 'model' is a section"),
     "a misspelt choice": ("schedule:\n  kind: cosin\n", ":2: schedule.kind must be one of .* did you mean 'cosine'"),
     "two warm-ups": (

@@ -120,16 +120,22 @@ def resolve(key: str) -> str:
 
 
 def did_you_mean(key: str, section: str | None = None) -> str:
-    """ "; did you mean X?" with the nearest key, or where to see them all. Keys of `section` come first."""
+    """ "; did you mean X?" with the nearest key, or where to see them all.
+
+    Args:
+        section: where the key stands; its keys come first. "": at the top of the recipe, where sections are keys too.
+    """
     leaves = schema_leaves()
     short = key.rpartition(".")[2]
-    if section is not None:
+    if section:
         here = list(group_leaves()) if section == GROUPS else list(_keys_of(section))
         if near := difflib.get_close_matches(short, here, n=1, cutoff=0.6):
             return f"; did you mean '{near[0]}'?"
     same_name = [leaf for leaf in leaves if leaf.rpartition(".")[2] == short]
     if same_name:
         return f"; did you mean {' or '.join(same_name)}?"
+    if section == "" and (near := difflib.get_close_matches(short, Config.model_fields, n=1, cutoff=0.6)):
+        return f"; did you mean {'the section ' * (near[0] in sections())}'{near[0]}'?"
     by_name = {leaf.rpartition(".")[2]: leaf for leaf in reversed(leaves)} | ALIASES
     if near := difflib.get_close_matches(short, by_name, n=1, cutoff=0.6):
         return f"; did you mean {by_name[near[0]]}?"

@@ -44,7 +44,7 @@ def _section(value: Any, model: type[BaseModel], prefix: str, places: Mapping[st
     for key, inner in value.items():
         dotted = prefix + key
         if key not in model.model_fields:
-            section = keys.GROUPS if model is GroupConfig else name or None
+            section = keys.GROUPS if model is GroupConfig else name
             where = f" in {keys.GROUPS if model is GroupConfig else name}" if name else ""
             raise UserError(f"{_place(dotted, places)}unknown key '{key}'{where}{keys.did_you_mean(key, section)}")
         annotation = model.model_fields[key].annotation
