@@ -69,6 +69,10 @@ MISTAKES = {
     "an option before the command": (["--json", "diagnose"], "There is no option --json before the command."),
     "a misspelt option": (["rules", "--jsn"], "`unstuck rules` has no option --jsn; did you mean --json?"),
     "an unknown option": (["rules", "--frob"], "`unstuck rules` has no option --frob. See `unstuck rules --help`."),
+    "an option that only its dashes make alike": (
+        ["train", "gpt-char", "--out", "x"],
+        "`unstuck train` has no option --out. See `unstuck train --help`.",
+    ),
     "a missing argument": (["fix"], "Missing argument 'RUN'. See `unstuck fix --help`."),
     "too many arguments": (["rules", "a", "b"], "Got unexpected extra argument(s) (b). See `unstuck rules --help`."),
     "an unknown rule": (["rules", "lr-too-hihg"], "did you mean `unstuck rules lr-too-high`?"),

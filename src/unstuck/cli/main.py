@@ -178,8 +178,9 @@ def _usage_sentence(name: str, error: BaseException) -> str:
     option: str | None = getattr(error, "option_name", None)
     possibilities: Sequence[str] | None = getattr(error, "possibilities", None)
     if type(error).__name__ == "NoSuchOption":
-        near = difflib.get_close_matches(str(option), list(possibilities or ()), n=1)
-        meant = f"; did you mean {near[0]}?" if near else "."
+        by_name = {known.lstrip("-"): known for known in possibilities or ()}  # dashes are alike in all of them
+        near = difflib.get_close_matches(str(option).lstrip("-"), by_name, n=1, cutoff=0.6)
+        meant = f"; did you mean {by_name[near[0]]}?" if near else "."
         return f"`unstuck {name}` has no option {option}{meant} See `unstuck {name} --help`."
     message = " ".join(str(error.format_message() if hasattr(error, "format_message") else error).split())
     return f"{message.rstrip('.')}. See `unstuck {name} --help`."
