@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.conftest import Make, last_weights, losses
+from unstuck.errors import UserError
 from unstuck.train.run import train
 
 TRAIN = [sys.executable, "-m", "unstuck.cli.main", "train"]
@@ -110,3 +111,27 @@ def test_killed_at_random_moments_it_ends_in_the_same_weights(tiny: Make, recipe
     train(tiny(*settings), resume=folder, report=False)
     assert losses(folder) == losses(whole)
     assert last_weights(folder) == last_weights(whole)
+
+
+def test_an_update_larger_than_the_text_is_refused_before_a_folder_is_made(recipe_file: Path, tmp_path: Path) -> None:
+    done = run(str(recipe_file), "training.batch_size=99999999", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+    largest = done.stderr.split()[-1]
+    assert run(str(recipe_file), largest, "training.updates=1", "--quiet", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_no_memory_is_a_sentence_with_a_smaller_batch(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr("unstuck.train.loop.one_update", full)
+        with pytest.raises(UserError, match=r"--resume \S+ training\.batch_size=2 training\.accumulation=2"):
+            train(tiny(), folder=tmp_path / "r", report=False)
+    train(tiny("training.batch_size=2", "training.accumulation=2"), resume=tmp_path / "r", report=False)
+    assert max(losses(tmp_path / "r")) == 24

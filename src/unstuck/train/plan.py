@@ -78,7 +78,7 @@ def make_plan(
         machine: name -> (choice, reason) of `machine.choose`.
 
     Raises:
-        UserError: the training text is shorter than one window.
+        UserError: the training text is shorter than one window, or smaller than one update.
     """
     training, context = config.training, config.data.context
     if train_windows < 1:
@@ -87,6 +87,15 @@ def make_plan(
             "give more text, or lower data.context."
         )
     windows = training.batch_size * training.accumulation
+    if windows > train_windows:
+        parts = f" with accumulation {training.accumulation}" if 1 < training.accumulation <= train_windows else ""
+        alone = " training.accumulation=1" if training.accumulation > train_windows else ""
+        largest = train_windows if alone else train_windows // training.accumulation
+        raise UserError(
+            f"One update of batch_size {training.batch_size} x accumulation {training.accumulation} is {windows:,} "
+            f"windows, and the training text has {train_windows:,}. The largest batch{parts} is: "
+            f"training.batch_size={largest}{alone}"
+        )
     tokens = windows * context
     per_epoch = train_windows / windows
     updates = training.updates or max(1, round((training.epochs or 0.0) * per_epoch))

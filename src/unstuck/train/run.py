@@ -81,7 +81,7 @@ def train(
     signals = StopSignals()
     snapshot, resumed, parts = None, None, None
     if resume is None:  # before the folder is made: a mistake in the recipe leaves none behind
-        parts = prepare_parts(recipe)
+        parts = _prepared(recipe)
         run_folder = _made(folder, recipe, fresh=fresh)
     else:
         run_folder, asked = _resumed(resume)
@@ -90,7 +90,7 @@ def train(
             snapshot = _snapshot(run_folder, asked)
             resumed = _compare(recipe, run_folder, snapshot)
         if parts is None:
-            parts = prepare_parts(recipe, snapshot, run_folder)
+            parts = _prepared(recipe, snapshot, run_folder)
         metrics = _open_metrics(recipe, run_folder, parts, resumed)
         live = LiveDiagnosis(run_folder, stop_on)
         session = make_session(recipe, run_folder, parts, metrics, snapshot, resumed, signals, live)
@@ -111,6 +111,24 @@ def _train(session: Session, parts: Parts, folder: Path, resumed: Resumption | N
     session.metrics.close()
     summary = _summary(session, parts, stopped_by)
     return TrainResult(folder, summary, _conclude(session, folder, summary, report=report))
+
+
+def _prepared(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
+    """`prepare_parts`, with too large a model or text as a sentence."""
+    try:
+        return prepare_parts(recipe, snapshot, folder)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise UserError(
+            "Out of memory before the first update, so nothing was trained. Lower model.width, model.layers or "
+            "data.context, or train on a machine with more memory."
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """numpy, CUDA and torch's CPU allocator each have their own way to say it."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _resumed(asked: Path) -> tuple[Path, Path | None]:
@@ -257,7 +275,9 @@ def _disk_errors_as_sentences(folder: Path) -> Iterator[None]:
 def _out_of_memory_as_sentence(session: Session, folder: Path) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
         session.emit({"event": "end", "update": session.state.update, "stopped_by": "error: out of memory"})
         session.metrics.close()
         training = session.config.training
