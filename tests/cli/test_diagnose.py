@@ -186,3 +186,22 @@ def test_a_terminal_that_cannot_show_every_character_gets_the_whole_report(tmp_p
     assert result.returncode == 1
     assert result.stderr == ""
     assert "sure" in result.stdout
+
+
+def test_one_unreadable_path_does_not_keep_the_others_from_their_diagnosis(tmp_path):
+    bad, good, report = tmp_path / "missing.log", overfitted(tmp_path / "s.log"), tmp_path / "r.html"
+    result = run(bad, good, "--html", report)
+    assert result.returncode == 2
+    assert "GE001 overfitting" in result.stdout
+    assert result.stderr.startswith("unstuck: ")
+    assert result.stderr.count("\n") == 1
+    assert str(bad) in result.stderr
+    assert report.is_file()
+    result = run(bad, good, "--json")
+    assert result.returncode == 2
+    document = json.loads(result.stdout)
+    assert [one["source"] for one in document["runs"]] == [str(good)]
+    (error,) = document["errors"]
+    assert error["path"] == str(bad)
+    assert f"unstuck: {error['error']}\n" == result.stderr
+    assert json.loads(run(good, "--json").stdout)["errors"] == []

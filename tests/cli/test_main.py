@@ -175,3 +175,33 @@ def test_rules_shows_the_catalogue_and_one_rule(capsys: pytest.CaptureFixture[st
     for name in ("overfitting", "GE001"):
         assert main(["rules", name]) == 0
         assert "Why it matters" in capsys.readouterr().out
+
+
+def test_a_file_that_may_not_be_read_is_called_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    recipe = tmp_path / "my.yaml"
+    recipe.write_text("seed: 1\n", encoding="utf-8")
+
+    def refused(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(recipe))
+
+    monkeypatch.setattr(Path, "read_text", refused)  # the tests may run as root, who reads everything
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert main(["train", str(recipe), "--print-config"]) == 2
+    said = capsys.readouterr().err
+    assert f"{recipe}: permission denied: it cannot be read" in said
+    assert "write" not in said
+
+
+@pytest.mark.parametrize("width", [40, 60, 100])
+def test_the_rules_wrap_to_the_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    for words in (["rules"], ["rules", "lr-too-high"]):
+        assert main(words) == 0
+        said = capsys.readouterr().out
+        # Only a single long word (an address, a pattern) may be longer than the line.
+        assert not [line for line in said.splitlines() if len(line) > width and " " in line.strip()]
+    assert "Why it matters\n" in said

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from unstuck.errors import UserError
 
 EXAMPLE = """
 unstuck diagnose train.log
@@ -32,13 +35,27 @@ def command(
     """Say what is wrong with each run of PATH..., why, how sure that is, and what to change.
 
     Exit status: 0 healthy, 1 sick, 2 unreadable or wrong usage, 3 undetermined (too little was logged to tell). Of
-    several runs the worst counts: sick before undetermined before healthy.
+    several runs the worst counts: unreadable before sick before undetermined before healthy.
     """
+    from unstuck.cli.main import os_sentence, say
     from unstuck.diagnose.engine import diagnose
     from unstuck.runs.readers import read_runs
 
-    diagnoses = [diagnose(run) for path in paths for run in read_runs(path, config=config)]
-    if html is not None:
+    diagnoses = []
+    errors: list[dict[str, str]] = []
+    for path in paths:
+        try:
+            runs = read_runs(path, config=config)
+        except UserError as error:
+            errors.append({"path": str(path), "error": str(error)})
+        except OSError as error:
+            sentence = os_sentence(error)
+            if sentence is None:
+                raise
+            errors.append({"path": str(path), "error": sentence})
+        else:
+            diagnoses += [diagnose(run) for run in runs]
+    if html is not None and diagnoses:
         from unstuck.report.html import write_report
 
         write_report(html, diagnoses, title=f"unstuck: {', '.join(str(path) for path in paths)}")
@@ -47,7 +64,7 @@ def command(
 
         from unstuck.diagnose.document import document
 
-        print(json.dumps(document(diagnoses), indent=1, allow_nan=False))
+        print(json.dumps({**document(diagnoses), "errors": errors}, indent=1, allow_nan=False))
     else:
         from rich.console import Console
 
@@ -58,7 +75,10 @@ def command(
             if place:
                 console.print()
             print_diagnosis(diagnosis, console)
-        if html is not None:
+        if html is not None and diagnoses:
             console.print(f"\nReport: {html}", highlight=False, markup=False)
+    if errors:
+        sys.stdout.flush()
+        return max(say(sentence) for sentence in dict.fromkeys(error["error"] for error in errors))
     verdicts = {diagnosis.verdict for diagnosis in diagnoses}
     return STATUS[next(verdict for verdict in WORST_FIRST if verdict in verdicts)]

@@ -63,21 +63,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words)
     except UserError as error:
-        return _say(str(error))
+        return say(str(error))
     except KeyboardInterrupt:
         return _interrupted(words)
     except BrokenPipeError:  # the reader (`| head`) has gone: what we still hold must not be flushed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno not in OS_ERRORS:
+        sentence = os_sentence(error)
+        if sentence is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        return _say(where + OS_ERRORS[error.errno] + ".")
+        return say(sentence)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] not in TRAIN_EXTRA:
             raise
-        return _say(f"`unstuck {words[0]}` needs {error.name}, which is not installed: pip install 'unstuck[train]'.")
+        return say(f"`unstuck {words[0]}` needs {error.name}, which is not installed: pip install 'unstuck[train]'.")
+
+
+def os_sentence(error: OSError) -> str | None:
+    """What the machine refused and what to do about it; None when it is a fault of ours."""
+    if error.errno not in OS_ERRORS:
+        return None
+    advice = OS_ERRORS[error.errno]
+    name = error.filename
+    if error.errno in (errno.EACCES, errno.EPERM) and name and os.path.exists(name) and not os.access(name, os.R_OK):
+        advice = "permission denied: it cannot be read; change its permissions, or name a file that you may read"
+    return (f"{name}: " if name else "") + advice + "."
 
 
 def command_files() -> dict[str, Path]:
@@ -153,7 +164,7 @@ def _run_command(name: str, words: list[str]) -> int:
     except typer.Exit as end:
         status = end.exit_code
     except usage_error as error:
-        return _say(_usage_sentence(name, error))
+        return say(_usage_sentence(name, error))
     if status == TYPER_INTERRUPTED:
         return _interrupted([name])
     return status if isinstance(status, int) else 0
@@ -186,7 +197,8 @@ def _usage_sentence(name: str, error: BaseException) -> str:
     return f"{message.rstrip('.')}. See `unstuck {name} --help`."
 
 
-def _say(sentence: str) -> int:
+def say(sentence: str) -> int:
+    """The user's mistake as one line on standard error; returns the exit status."""
     print("unstuck: " + " ".join(sentence.split()), file=sys.stderr)
     return STATUS_USAGE
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +21,9 @@ unstuck rules schedule-wrong-horizon
 """
 
 
+WIDTH_WITHOUT_TERMINAL = 110
+
+
 def command(
     name: Annotated[str | None, typer.Argument(help="a rule's name or code; without it, all of them")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document")] = False,
@@ -32,8 +37,8 @@ def command(
         print(json.dumps({"rules": [_document(rule) for rule in chosen]}, indent=1))
     elif name is not None:
         for rule in chosen:
-            print(f"{rule.code}  {rule.name}  ({rule.family}, {rule.severity}, stages {rule.stages})\n")
-            print(rule.doc.strip())
+            _print(f"{rule.code}  {rule.name}  ({rule.family}, {rule.severity}, stages {rule.stages})\n")
+            _print(rule.doc.strip())
     else:
         width = max((len(rule.name) for rule in rules.values()), default=0)
         family = None
@@ -41,8 +46,8 @@ def command(
             if rule.family != family:
                 family = rule.family
                 print(f"\n{family.replace('_', ' ')}")
-            print(f"  {rule.code}  {rule.name:<{width}}  {_first_line(rule.doc)}")
-        print("\n`unstuck rules NAME` shows evidence, exceptions, remedy and references of one rule.")
+            _print(f"  {rule.code}  {rule.name:<{width}}  {_first_line(rule.doc)}", hanging=9)
+        _print("\n`unstuck rules NAME` shows evidence, exceptions, remedy and references of one rule.")
 
 
 def _find(name: str, rules: dict[str, Rule]) -> Rule:
@@ -55,6 +60,15 @@ def _find(name: str, rules: dict[str, Rule]) -> Rule:
     near = difflib.get_close_matches(wanted, rules, n=1)
     meant = f"; did you mean `unstuck rules {near[0]}`?" if near else "; `unstuck rules` lists them."
     raise UserError(f"There is no rule '{name}'{meant}")
+
+
+def _print(text: str, hanging: int = 0) -> None:
+    """Print lines wrapped to the terminal's width; `hanging` indents what follows the first line of each."""
+    width = shutil.get_terminal_size((WIDTH_WITHOUT_TERMINAL, 24)).columns
+    for line in text.split("\n"):
+        indent = " " * (hanging or len(line) - len(line.lstrip()))
+        wrapped = textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        print("\n".join(wrapped))
 
 
 def _first_line(doc: str) -> str:
