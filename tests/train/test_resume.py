@@ -159,3 +159,28 @@ def test_a_run_whose_text_has_changed_is_refused(tiny: Make, tmp_path: Path, tex
     copy.write_text(copy.read_text()[:-200], encoding="utf-8")
     with pytest.raises(UserError, match="is not what"):
         train(tiny(f"data.source={copy}"), resume=run.folder, report=False)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"update": 24}', '{"config": null}'])
+def test_a_damaged_state_names_a_checkpoint_that_is_whole(tiny: Make, tmp_path: Path, content: str) -> None:
+    recipe = tiny("training.updates=30")
+    folder = train(tiny(), folder=tmp_path / "r", report=False).folder
+    *_, whole, last = sorted((folder / "checkpoints").glob("update-*"))
+    good = json.loads((last / "state.json").read_text(encoding="utf-8"))
+    damaged = json.dumps(good | {"config": None}) if "config" in content else content
+    (last / "state.json").write_text(damaged, encoding="utf-8")
+    with pytest.raises(UserError, match=rf"damaged .*unstuck train --resume {whole}$"):
+        train(recipe, resume=folder, report=False)
+    train(recipe, resume=whole, report=False)
+    assert max(losses(folder)) == 30
+
+
+def test_a_damaged_state_without_another_checkpoint_may_be_deleted(tiny: Make, tmp_path: Path) -> None:
+    folder = train(tiny(), folder=tmp_path / "r", stop_when=stop_at(3), report=False).folder
+    (only,) = (folder / "checkpoints").glob("update-*")
+    (only / "state.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=f"delete {only}, and --resume begins again"):
+        train(tiny(), resume=folder, report=False)
+    shutil.rmtree(only)
+    train(tiny(), resume=folder, report=False)
+    assert sorted(losses(folder)) == list(range(1, 25))

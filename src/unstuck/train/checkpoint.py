@@ -26,12 +26,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unstuck.errors import UserError
+from unstuck.train.state import LoopState
 
 PREFIX = "update-"
 WRITING = ".writing-"
 REPLACED = ".replaced-"
 FORMAT = 1
 PARTS = ("model", "optimizer", "random")
+STORED = {"config": dict, "base_rates": dict, "fingerprint": str, "tokenizer": str}  # beside the loop's own state
 
 Tensors = dict[str, Tensor]
 
@@ -78,13 +80,41 @@ def find(path: Path, which: str = "last") -> Path | None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The JSON part of a checkpoint."""
-    try:
-        state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}/state.json is damaged ({error}); resume from an earlier checkpoint: "
-                        f"unstuck train --resume {path.parent}/{PREFIX}...") from error  # fmt: skip
+    """The JSON part of a checkpoint.
+
+    Raises:
+        UserError: it is damaged; names a checkpoint that is not.
+    """
+    state = _whole_state(path)
+    if isinstance(state, str):
+        raise UserError(f"{path}/state.json is damaged ({state}); {_instead_of(path)}")
     return state
+
+
+def _whole_state(path: Path) -> dict[str, Any] | str:
+    """The state, or what is wrong with it."""
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return str(error)
+    if not isinstance(state, dict):
+        return "it holds no object"
+    try:
+        LoopState.from_json(state)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+    for key, kind in STORED.items():
+        if not isinstance(state.get(key), kind):
+            return f"'{key}' is {'wrong' if key in state else 'missing'}"
+    return state
+
+
+def _instead_of(path: Path) -> str:
+    """What to do without this checkpoint: go on from the newest of the others, or begin again."""
+    for other in reversed(complete(path.parent.parent)):
+        if other.name != path.name and isinstance(_whole_state(other), dict):
+            return f"another checkpoint is whole: unstuck train --resume {other}"
+    return f"the run has no other checkpoint: delete {path}, and --resume begins again at update 0."
 
 
 def read(path: Path) -> Snapshot:
@@ -94,8 +124,7 @@ def read(path: Path) -> Snapshot:
         try:
             parts[part] = {name: tensor.clone() for name, tensor in load_file(path / f"{part}.safetensors").items()}
         except (SafetensorError, FileNotFoundError) as error:
-            raise UserError(f"{path}/{part}.safetensors cannot be read ({error}); resume from another checkpoint in "
-                            f"{path.parent}.") from error  # fmt: skip
+            raise UserError(f"{path}/{part}.safetensors cannot be read ({error}); {_instead_of(path)}") from error
     return Snapshot(parts["model"], parts["optimizer"], parts["random"], read_state(path))
 
 
