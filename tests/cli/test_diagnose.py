@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import errno
+import io
 import json
 import math
 import os
@@ -205,3 +208,24 @@ def test_one_unreadable_path_does_not_keep_the_others_from_their_diagnosis(tmp_p
     assert error["path"] == str(bad)
     assert f"unstuck: {error['error']}\n" == result.stderr
     assert json.loads(run(good, "--json").stdout)["errors"] == []
+
+
+def test_a_path_that_may_not_be_read_does_not_either(tmp_path, monkeypatch, capsys):
+    bad, good = short(tmp_path / "u.log"), overfitted(tmp_path / "s.log")
+    access = os.access  # the tests may run as root, who reads everything: refuse it as the system would
+    monkeypatch.setattr(os, "access", lambda path, mode, **more: str(path) != str(bad) and access(path, mode, **more))
+    opened = builtins.open
+
+    def refusing(file, *words, **more):
+        if str(file) == str(bad):
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return opened(file, *words, **more)
+
+    monkeypatch.setattr(builtins, "open", refusing)
+    monkeypatch.setattr(io, "open", refusing)
+    assert main(["diagnose", str(bad), str(good)]) == 2
+    said = capsys.readouterr()
+    assert "GE001 overfitting" in said.out
+    assert str(bad) in said.err
+    assert "read" in said.err
+    assert said.err.count("\n") == 1

@@ -22,7 +22,11 @@ WORST_FIRST = ("sick", "undetermined", "healthy")
 
 
 def command(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="log files, run folders or folders of logs")],
+    paths: Annotated[
+        list[Path],
+        # typer's own check of one path would keep the others from their diagnosis
+        typer.Argument(metavar="PATH...", help="log files, run folders or folders of logs", readable=False),
+    ],
     config: Annotated[
         Path | None,
         typer.Option("--config", metavar="F", help="the run's configuration, when it is not beside the log"),
