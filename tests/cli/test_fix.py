@@ -194,3 +194,45 @@ def test_an_unsafe_change_is_written_only_when_asked_for(tmp_path: Path, capsys:
     assert 0.02 < changed <= 2.3
     assert main(["fix", str(log), "--rule", "overfitting"]) == 2
     assert "has no finding 'overfitting'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_change_that_is_made_already_is_not_made_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], foreign: bool
+):
+    if foreign:
+        (tmp_path / "elsewhere").mkdir()
+        log, config = nanogpt_run(tmp_path)
+        config = config.rename(tmp_path / "elsewhere" / "settings.py")  # the run's own record still says 3000
+        lines = [f"Overriding: {key} = {setting.value}" for key, setting in read_settings_file(config)[1].items()]
+        log.write_text("\n".join(lines) + "\n" + log.read_text(encoding="utf-8"), encoding="utf-8")
+        words, ledger_of = ["fix", str(log), "--config", str(config)], Path("runs")
+    else:
+        words = ["fix", str(run_folder(tmp_path / "runs" / "gpt-char", horizon=3 * UPDATES))]
+        ledger_of = tmp_path / "runs"
+    assert main([*words, "--apply"]) == 0
+    assert "Wrote " in capsys.readouterr().out
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()}
+    entries = len(ledger.read(ledger_of).entries)
+    for more in (["--apply"], []):
+        assert main([*words, *more]) == 0
+        said = capsys.readouterr().out
+        assert "Already applied" in said
+        assert "Wrote" not in said
+        assert "--apply" not in said
+    assert main([*words, "--apply", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["applied"], document["already_applied"], document["kept"]) == (False, True, None)
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in tmp_path.rglob("*") if p.is_file()} == before
+    assert len(ledger.read(ledger_of).entries) == entries
+
+
+def test_a_value_that_is_written_otherwise_is_already_applied_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    log, config = nanogpt_run(tmp_path)
+    settings = tmp_path / "settings.py"
+    settings.write_text(config.read_text(encoding="utf-8").replace("3000", "3 * 100"), encoding="utf-8")
+    lines = [f"Overriding: {key} = {setting.value}" for key, setting in read_settings_file(config)[1].items()]
+    log.write_text("\n".join(lines) + "\n" + log.read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["fix", str(log), "--config", str(settings), "--apply"]) == 0
+    assert "Already applied" in capsys.readouterr().out
+    assert "3 * 100" in settings.read_text(encoding="utf-8")

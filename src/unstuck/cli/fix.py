@@ -42,7 +42,7 @@ def command(
     With --apply the file is replaced in one step and the old one kept beside it as .bak. A run folder of unstuck is
     a record and stays as it is: the change is written to fixed.yaml in it, ready for `unstuck train`.
     """
-    from unstuck.config.apply import prescription, write
+    from unstuck.config.apply import is_applied, prescription, write
 
     diagnosis = _diagnosed(run, config)
     finding = _finding(diagnosis, rule)
@@ -50,8 +50,9 @@ def command(
     prescribed = None
     if finding is not None and remedy is not None:
         prescribed = prescription(diagnosis.run, remedy.patch, finding.rule.name, config)
+    already = prescribed is not None and is_applied(prescribed)
     kept: Path | None = None
-    if apply and prescribed is not None and finding is not None and remedy is not None:
+    if apply and not already and prescribed is not None and finding is not None and remedy is not None:
         if remedy.safety == "unsafe" and not unsafe:
             raise UserError(
                 "This change may make a sound run worse, so it is not applied unasked; measure it first with "
@@ -61,7 +62,7 @@ def command(
         _note(diagnosis, finding, prescribed)
     if as_json:
         document = _document(
-            diagnosis, finding, remedy, prescribed, applied=apply and prescribed is not None, kept=kept
+            diagnosis, finding, remedy, prescribed, applied=apply and prescribed is not None, kept=kept, already=already
         )
         print(json.dumps(document, indent=1, allow_nan=False))
     elif finding is None:
@@ -69,7 +70,7 @@ def command(
         why = "enough was checked" if enough else f"too little is logged to tell; see: unstuck diagnose {run}"
         print(f"Nothing to fix in {run}: no error or warning was found ({why}).")
     else:
-        _print(diagnosis, finding, remedy, prescribed, applied=apply, kept=kept)
+        _print(diagnosis, finding, remedy, prescribed, applied=apply, kept=kept, already=already)
     return None
 
 
@@ -120,6 +121,7 @@ def _print(
     *,
     applied: bool,
     kept: Path | None,
+    already: bool,
 ) -> None:
     print(f"{finding.rule.code} {finding.rule.name}: {finding.found.title}\n")
     if remedy is None or prescribed is None:
@@ -143,7 +145,10 @@ def _print(
         if origin != "default":
             print(f"{key} came from: {origin}")
     ours = prescribed.command.startswith("unstuck train")
-    if applied and prescribed.file is not None:
+    if already:
+        print(f"Already applied: {prescribed.file} holds this change, so there is nothing to write.")
+        print(f"Train with it: {prescribed.command}" if ours else f"The same on the command line: {prescribed.command}")
+    elif applied and prescribed.file is not None:
         old = f"; the old file is {kept}" if kept is not None else ""
         print(f"Wrote {prescribed.file}{old}.")
         print(f"Train with it: {prescribed.command}" if ours else f"The same on the command line: {prescribed.command}")
@@ -170,6 +175,7 @@ def _document(
     *,
     applied: bool,
     kept: Path | None,
+    already: bool,
 ) -> dict[str, Any]:
     from unstuck import __version__
     from unstuck.diagnose.document import plain
@@ -185,7 +191,8 @@ def _document(
         "file": None,
         "diff": "",
         "command": None,
-        "applied": applied,
+        "applied": applied and not already,
+        "already_applied": already,
         "kept": str(kept) if kept is not None else None,
     }
     if remedy is not None and prescribed is not None:

@@ -80,6 +80,12 @@ def prescription(run: Run, patch: ConfigPatch, why: str, config: Path | None = N
     return Prescription(theirs, path, new, _diff(old, new, str(path), str(path)), options, True)
 
 
+def is_applied(prescribed: Prescription) -> bool:
+    """Whether the file already holds the new values, so that there is nothing to write."""
+    path = prescribed.file
+    return path is not None and path.is_file() and files.read_text(path) == prescribed.text
+
+
 def write(prescribed: Prescription) -> Path | None:
     """Write the prescription's file in one step; returns where the old contents are kept, None for a new file.
 

@@ -70,7 +70,7 @@ def edited(path: Path, changes: Mapping[str, Any]) -> str:
     if unplaced := [key for key in changes if key in places and places[key].end == 0]:
         raise UserError(f"{path}: {unplaced[0]} cannot be changed by a program here; change it by hand.")
     for key, place in sorted(places.items(), key=lambda item: -item[1].start):
-        if key in changes:
+        if key in changes and not _same(place.value, changes[key]):
             text = text[: place.start] + write(changes[key]) + text[place.end :]
     for key, value in changes.items():
         if key not in places:
