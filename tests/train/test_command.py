@@ -57,6 +57,8 @@ def test_print_config_needs_no_torch(recipe_file: Path, tmp_path: Path) -> None:
         (("--resume", "nowhere"), "nowhere"),
         (("gpt-char", "--stop-on", "lr-too-hihg"), "did you mean lr-too-high"),
         (("--resume", "x", "--fresh"), "leave out"),
+        (("--resume", "x", "gpt-char"), "leave out 'gpt-char'"),
+        (("gpt-char", "--resume", "x", "training.updates=9"), "leave out 'gpt-char'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_2(words: tuple[str, ...], sentence: str, tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Train a recipe into a run folder, or go on with one.
 
-    A run that was stopped or killed at any moment goes on with --resume: the same losses, bit for bit. With settings
-    behind it, --resume says what it kept and what it dropped.
+    A run that was stopped or killed at any moment goes on with --resume: the same losses, bit for bit. It takes the
+    run's own settings, so it needs no recipe; with key=value behind it, it says what it kept and what it dropped.
     """
     from unstuck.config.recipe import load_recipe
 
@@ -47,6 +47,11 @@ def command(
         raise UserError("Name a recipe or a run to go on with: unstuck train gpt-char, or unstuck train --resume RUN")
     if resume is not None and (fresh or folder is not None):
         raise UserError("--resume goes on in its own folder; leave out --fresh and --folder, or leave out --resume.")
+    if resume is not None and name is not None:
+        raise UserError(
+            f"--resume goes on with the run's own settings: leave out '{name}', and add key=value for what should "
+            f"change: unstuck train --resume {resume}"
+        )
     recipe = load_recipe(name if name is not None else _config_of(resume), overrides)
     if print_config:
         sys.stdout.write(recipe.to_yaml())

@@ -10,7 +10,7 @@ from unstuck.diagnose.rule import Found, Remedy
 from unstuck.remedies._common import advice, fact, key
 
 HOW = {
-    "unstuck": "Resume with the rate on the command line: unstuck train RECIPE --resume RUN {key}={rate}.",
+    "unstuck": "Resume with the rate on the command line: unstuck train --resume RUN {key}={rate}.",
     "huggingface": "Load the checkpoint as the model and train without --resume_from_checkpoint, which restores the "
     "old schedule: --model_name_or_path CHECKPOINT --{key} {rate}.",
 }
