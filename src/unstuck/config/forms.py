@@ -118,10 +118,6 @@ def _yaml(text: str, file: str) -> dict[str, Located]:
 
 
 def _toml(text: str, file: str) -> dict[str, Located]:
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{file}: this is not valid TOML ({error}); mend the file.") from None
     values: dict[str, Any] = {}
 
     def walk(value: Any, dotted: str) -> None:
@@ -131,7 +127,12 @@ def _toml(text: str, file: str) -> dict[str, Located]:
         else:
             values[dotted] = value
 
-    walk(tree, "")
+    try:
+        walk(tomllib.loads(text), "")
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{file}: this is not valid TOML ({error}); mend the file.") from None
+    except RecursionError:
+        raise UserError(f"{file} is nested too deeply for a configuration; mend the file.") from None
     places: dict[str, tuple[int, int, int]] = {}
     table, at = "", 0
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
@@ -152,7 +153,7 @@ def _python(text: str, file: str) -> dict[str, Located]:
         raise UserError(
             f"{file}:{line}: this is not valid Python ({getattr(error, 'msg', error)}); mend the file."
         ) from None
-    except RecursionError:
+    except (RecursionError, MemoryError):  # CPython's parser calls its own stack memory
         raise UserError(f"{file} is nested too deeply for a configuration; mend the file.") from None
     starts = [0]
     for line in text.encode().splitlines(keepends=True):
