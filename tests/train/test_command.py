@@ -137,3 +137,23 @@ def test_no_memory_is_a_sentence_with_a_smaller_batch(
             train(tiny(), folder=tmp_path / "r", report=False)
     train(tiny("training.batch_size=2", "training.accumulation=2"), resume=tmp_path / "r", report=False)
     assert max(losses(tmp_path / "r")) == 24
+
+
+@pytest.mark.parametrize("name", ["nofile", "some.bin", "folder", "folder/checkpoints"])
+def test_resume_of_what_is_no_run_names_what_it_wants(name: str, tmp_path: Path) -> None:
+    (tmp_path / "some.bin").write_bytes(bytes(2 << 20))
+    (tmp_path / "folder" / "checkpoints").mkdir(parents=True)
+    done = run("--resume", name, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert f"{name} " in done.stderr
+    assert "name a run folder that `unstuck train` made" in done.stderr
+
+
+def test_a_file_as_the_run_folder_is_called_a_file(recipe_file: Path, tmp_path: Path) -> None:
+    before = recipe_file.read_bytes()
+    for fresh in ((), ("--fresh",)):
+        done = run(str(recipe_file), "--folder", recipe_file.name, *fresh, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert f"{recipe_file.name} is a file" in done.stderr
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]

@@ -41,9 +41,10 @@ def command(
     run's own settings, so it needs no recipe; with key=value behind it, it says what it kept and what it dropped.
     """
     from unstuck.config.recipe import load_recipe
+    from unstuck.train.folder import run_of
 
     name, overrides = _split(words or [])
-    if name is None and resume is None:
+    if resume is None and name is None:
         raise UserError("Name a recipe or a run to go on with: unstuck train gpt-char, or unstuck train --resume RUN")
     if resume is not None and (fresh or folder is not None):
         raise UserError("--resume goes on in its own folder; leave out --fresh and --folder, or leave out --resume.")
@@ -52,7 +53,7 @@ def command(
             f"--resume goes on with the run's own settings: leave out '{name}', and add key=value for what should "
             f"change: unstuck train --resume {resume}"
         )
-    recipe = load_recipe(name if name is not None else _config_of(resume), overrides)
+    recipe = load_recipe(run_of(resume)[0] if resume is not None else name or "", overrides)
     if print_config:
         sys.stdout.write(recipe.to_yaml())
         return
@@ -90,15 +91,6 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
     if words and "=" not in words[0]:
         return words[0], words[1:]
     return None, words
-
-
-def _config_of(resume: Path | None) -> Path:
-    """The recipe of a run folder or of the run that a checkpoint lies in."""
-    if resume is None:
-        raise UserError("Name a recipe: unstuck train gpt-char")
-    if (resume / "state.json").is_file():
-        return resume.resolve().parent.parent
-    return resume
 
 
 def _rules(text: str) -> list[str]:

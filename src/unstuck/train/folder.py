@@ -23,6 +23,8 @@ def new_folder(asked: Path | None, *, runs_folder: str, name: str, fresh: bool) 
         OSError: it cannot be made.
     """
     wish = asked or Path(runs_folder) / name
+    if asked is not None and asked.exists() and not asked.is_dir():
+        raise UserError(f"{asked} is a file, and --folder names the run's folder; a recipe's file is named without it.")
     if asked is not None and not fresh and _taken(asked):
         if (asked / "config.yaml").is_file():
             raise UserError(
@@ -43,6 +45,28 @@ def new_folder(asked: Path | None, *, runs_folder: str, name: str, fresh: bool) 
                 continue
         (folder / "checkpoints").mkdir(exist_ok=True)
         return folder
+
+
+def run_of(asked: Path) -> tuple[Path, Path | None]:
+    """The run folder that `asked` means, and the checkpoint where it is one of that run's.
+
+    Raises:
+        UserError: it is neither.
+    """
+    found = asked.resolve()
+    if (found / "state.json").is_file() and (found.parent.parent / "config.yaml").is_file():
+        return found.parent.parent, found
+    if (found / "config.yaml").is_file():
+        return asked, None
+    if not found.exists():
+        what = "does not exist"
+    elif not found.is_dir():
+        what = "is a file"
+    elif (found / "state.json").is_file():
+        what = "is a checkpoint without its run folder (new training can take its weights: start_from=...)"
+    else:
+        what = "is not a run folder (it has no config.yaml)"
+    raise UserError(f"{asked} {what}; name a run folder that `unstuck train` made: unstuck train --resume runs/NAME")
 
 
 def _taken(folder: Path) -> bool:

@@ -32,7 +32,7 @@ from unstuck.train import checkpoint
 from unstuck.train import resume as resuming
 from unstuck.train.assemble import Parts, make_session, prepare_parts
 from unstuck.train.checkpoint import Snapshot
-from unstuck.train.folder import locked, new_folder, write_atomically
+from unstuck.train.folder import locked, new_folder, run_of, write_atomically
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session, train_updates
 from unstuck.train.metrics import MetricsWriter, json_ready
@@ -84,7 +84,7 @@ def train(
         parts = _prepared(recipe)
         run_folder = _made(folder, recipe, fresh=fresh)
     else:
-        run_folder, asked = _resumed(resume)
+        run_folder, asked = run_of(resume)
     with _disk_errors_as_sentences(run_folder), locked(run_folder):
         if resume is not None:
             snapshot = _snapshot(run_folder, asked)
@@ -129,17 +129,6 @@ def _prepared(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path | N
 def _is_out_of_memory(error: Exception) -> bool:
     """numpy, CUDA and torch's CPU allocator each have their own way to say it."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-
-
-def _resumed(asked: Path) -> tuple[Path, Path | None]:
-    """The run folder and the checkpoint that `--resume` means."""
-    found = asked.resolve()
-    if (found / "state.json").is_file():
-        return found.parent.parent, found
-    if not (found / "config.yaml").is_file():
-        what = "is not a run folder (it has no config.yaml)" if found.exists() else "does not exist"
-        raise UserError(f"{asked} {what}. Name a folder that `unstuck train` made, such as runs/gpt-char.")
-    return asked, None
 
 
 def _made(asked: Path | None, recipe: Recipe, *, fresh: bool) -> Path:
