@@ -178,3 +178,28 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tiny: Make, tmp_path: 
     finally:
         if os.geteuid() == 0:
             subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing_and_the_same_command_works_later(
+    tiny: Make, small_disk: Path
+) -> None:
+    filler = small_disk / "filler"
+    for free in (0, 4096, 8192):  # nothing fits; the lock fits; the tokenizer fits as well
+        room = os.statvfs(small_disk)
+        filler.write_bytes(bytes(room.f_bavail * room.f_bsize - free))
+        with pytest.raises(UserError, match="the same command again"):
+            train(tiny(), folder=small_disk / "r", report=False)
+        assert {path.name for path in small_disk.iterdir()} == {"filler"}
+        filler.unlink()
+    assert train(tiny(), folder=small_disk / "r", report=False).summary["updates"] == 24
+
+
+def test_what_a_kill_at_the_very_start_left_is_used_again_but_not_while_it_goes_on(tiny: Make, tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "tokenizer.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="is not empty"):  # no lock: not ours
+        train(tiny(), folder=folder, report=False)
+    with locked(folder), pytest.raises(UserError, match="is being written"):
+        train(tiny(), folder=folder, report=False)
+    assert train(tiny(), folder=folder, report=False).summary["updates"] == 24

@@ -10,13 +10,16 @@ from pathlib import Path
 from unstuck.errors import UserError
 
 LOCK = ".lock"
+# What a process that was killed before config.yaml was there can leave; a folder with nothing else is free again.
+BEGUN = {LOCK, "tokenizer.json", ".tokenizer.json.tmp", ".config.yaml.partial", "checkpoints"}
 
 
 def new_folder(asked: Path | None, *, runs_folder: str, name: str, fresh: bool) -> Path:
     """Make the folder of a new run and return it.
 
     Without `asked` it is `runs_folder/name`, numbered where that exists (`gpt-char`, `gpt-char-2`, ...). With `asked`
-    that very folder, which may not hold anything yet; with `fresh` a taken name is numbered as well.
+    that very folder, which may not hold anything yet but the traces of a start that failed; with `fresh` a taken name
+    is numbered as well.
 
     Raises:
         UserError: the folder asked for holds something.
@@ -25,13 +28,16 @@ def new_folder(asked: Path | None, *, runs_folder: str, name: str, fresh: bool) 
     wish = asked or Path(runs_folder) / name
     if asked is not None and asked.exists() and not asked.is_dir():
         raise UserError(f"{asked} is a file, and --folder names the run's folder; a recipe's file is named without it.")
-    if asked is not None and not fresh and _taken(asked):
+    if asked is not None and not fresh and _taken(asked) and not only_begun(asked):
         if (asked / "config.yaml").is_file():
             raise UserError(
                 f"{asked} holds a run already. Go on with it: unstuck train --resume {asked} "
                 f"- or add --fresh for a new folder beside it."
             )
         raise UserError(f"{asked} is not empty and not a run folder. Name another one with --folder, or add --fresh.")
+    if asked is not None and not fresh and asked.exists():
+        (asked / "checkpoints").mkdir(exist_ok=True)
+        return asked
     number = 1
     while True:
         folder = wish if number == 1 else wish.with_name(f"{wish.name}-{number}")
@@ -71,6 +77,16 @@ def run_of(asked: Path) -> tuple[Path, Path | None]:
 
 def _taken(folder: Path) -> bool:
     return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+
+
+def only_begun(folder: Path) -> bool:
+    """Whether all it holds is of a start that came to nothing, or goes on now: that its lock tells."""
+    names = {path.name for path in folder.iterdir()}
+    return (
+        names <= BEGUN
+        and (LOCK in names or "tokenizer.json" not in names)
+        and not any((folder / "checkpoints").glob("*"))
+    )
 
 
 @contextmanager

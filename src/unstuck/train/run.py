@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ from unstuck.train import checkpoint
 from unstuck.train import resume as resuming
 from unstuck.train.assemble import Parts, make_session, prepare_parts
 from unstuck.train.checkpoint import Snapshot
-from unstuck.train.folder import locked, new_folder, run_of, write_atomically
+from unstuck.train.folder import locked, new_folder, only_begun, run_of, write_atomically
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session, train_updates
 from unstuck.train.metrics import MetricsWriter, json_ready
@@ -254,6 +255,12 @@ def _disk_errors_as_sentences(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        if only_begun(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            raise UserError(
+                f"{where}{(error.strerror or str(error)).lower()}. Nothing was trained and nothing is left behind; "
+                "mend that, then run the same command again."
+            ) from error
         raise UserError(
             f"{where}{(error.strerror or str(error)).lower()}. Checkpoints written before are intact; mend that, then "
             f"go on with: unstuck train --resume {folder}"
