@@ -255,7 +255,7 @@ def _disk_errors_as_sentences(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        if only_begun(folder):
+        if folder.is_dir() and only_begun(folder):
             shutil.rmtree(folder, ignore_errors=True)
             raise UserError(
                 f"{where}{(error.strerror or str(error)).lower()}. Nothing was trained and nothing is left behind; "
