@@ -116,7 +116,7 @@ def test_a_finding_says_what_evidence_why_change_and_how_sure(
     for words in (
         "1,200-1,350", "jump over its noise", "12.5", "train.log:212", "Because <b>time</b> is lost.", "Lower the rate",
         "- lr = 0.001", "+ lr = 0.0003", "A third is the usual bound.", "its effect has not been measured",
-        "90% of such findings", "it follows from lr-too-high",
+        "90% by the rule's own estimate", "it follows from lr-too-high",
     ):  # fmt: skip
         assert words in page.text
     assert page.source.count('<details class="finding error"') == 2

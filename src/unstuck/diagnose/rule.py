@@ -50,7 +50,7 @@ class Found:
     Attributes:
         title: one sentence with the numbers that matter, readable without the rule's documentation.
         evidence: at least one.
-        confidence: 0 to 1, the share of such findings expected to be right.
+        confidence: 0 to 1, how often such a finding is right by the author's estimate; not calibrated yet.
         severity: None: the rule's own.
         detail: optional further sentences (arithmetic, alternatives the evidence cannot separate).
         facts: numbers that the remedy of the same name needs (best update, factor, ...).

@@ -85,7 +85,7 @@ def diff(changes: tuple[Change, ...] | list[Change], run: Run | None) -> str:
 def sure(confidence: float) -> str:
     """A confidence in words and as a share."""
     word = "nearly certain" if confidence >= 0.95 else "likely" if confidence >= 0.8 else "plausible"
-    return f"{word}: {confidence:.0%} of such findings are expected to be right"
+    return f"{word}: {confidence:.0%} by the rule's own estimate, which has not been calibrated"
 
 
 def place(source: Source | None) -> str:
