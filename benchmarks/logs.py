@@ -138,9 +138,9 @@ def render(judged: list[Judged], furnished: list[Judged]) -> str:
         "# Diagnosis against the labelled logs",
         "",
         f"Written by `python benchmarks/logs.py` over {len(judged)} logs in {len({o.label['format'] for o in judged})} "
-        "formats, real and generated. The rules were written with these logs in view, and several were extended after a "
-        "miss among them was seen (docs/LOG.md), so the shares are not those of unseen logs. A finding that is only a note counts in the "
-        "first row and not in the verdict.",
+        "formats, real and generated. The rules were written with these logs in view, and several were extended after "
+        "a miss among them was seen (docs/LOG.md), so the shares are not those of unseen logs. A finding that is only "
+        "a note counts in the first row and not in the verdict.",
         "",
         "| | with what the label says is needed | every log with its configuration |",
         "|---|---|---|",

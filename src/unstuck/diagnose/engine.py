@@ -74,7 +74,9 @@ def diagnose(run: Run) -> Diagnosis:
         try:
             outcome = rule.check(case)
         except NUMERICAL_FAULTS as error:  # a fault of ours: the other rules still speak, and this one is not silent
-            outcome = CouldNotCheck((f"a rule without a fault of its own ({type(error).__name__}: {error})",))
+            outcome = CouldNotCheck(
+                (f"nothing: the rule itself failed, please report it ({type(error).__name__}: {error})",)
+            )
         if isinstance(outcome, Found):
             hits[name] = (rule, outcome)
         elif isinstance(outcome, Clear):
