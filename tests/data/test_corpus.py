@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unstuck.config.schema import DataConfig
+from unstuck.config.sections.text import TextConfig
 from unstuck.data import prepare
 from unstuck.data.cache import store
 from unstuck.data.corpus import builtin_corpus
@@ -37,9 +37,9 @@ def test_builtin_corpus_imports_nothing_of_what_it_reads() -> None:
 
 
 def test_a_cached_start_takes_a_fraction_of_a_second() -> None:
-    prepare(DataConfig())
+    prepare(TextConfig())
     start = time.perf_counter()
-    prepare(DataConfig())
+    prepare(TextConfig())
     assert time.perf_counter() - start < 0.2
 
 
@@ -48,13 +48,13 @@ def test_works_without_a_cache_that_can_be_written(
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("UNSTUCK_CACHE", str(tmp_path / "file" / "cache"))
-    config = DataConfig(source=str(folder))
+    config = TextConfig(source=str(folder))
     assert prepare(config).fingerprint == prepare(config).fingerprint
 
 
 def test_a_spoilt_cache_entry_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("UNSTUCK_CACHE", str(tmp_path / "cache"))
-    config = DataConfig(source=str(folder))
+    config = TextConfig(source=str(folder))
     good = prepare(config).fingerprint
     for path in (tmp_path / "cache" / "tokens").rglob("train.npy"):
         path.write_bytes(b"")
@@ -64,8 +64,8 @@ def test_a_spoilt_cache_entry_is_made_again(folder: Path, monkeypatch: pytest.Mo
 
 def test_processes_that_start_together_agree_and_leave_one_entry(folder: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from unstuck.data import prepare; from unstuck.config.schema import DataConfig; "
-        f"print(prepare(DataConfig(source={str(folder)!r}, tokenizer='bpe', vocabulary=300)).fingerprint)"
+        "import sys; from unstuck.data import prepare; from unstuck.config.sections.text import TextConfig; "
+        f"print(prepare(TextConfig(source={str(folder)!r}, tokenizer='bpe', vocabulary=300)).fingerprint)"
     )
     environment = {"UNSTUCK_CACHE": str(tmp_path / "cache"), "PATH": ""}
     running = [
@@ -88,11 +88,11 @@ def test_a_store_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_other_text_or_settings_are_other_data(folder: Path) -> None:
-    base = prepare(DataConfig(source=str(folder)))
-    assert prepare(DataConfig(source=str(folder), validation_share=0.3)).fingerprint != base.fingerprint
-    assert prepare(DataConfig(source=str(folder)), seed=1).fingerprint != base.fingerprint
+    base = prepare(TextConfig(source=str(folder)))
+    assert prepare(TextConfig(source=str(folder), validation_share=0.3)).fingerprint != base.fingerprint
+    assert prepare(TextConfig(source=str(folder)), seed=1).fingerprint != base.fingerprint
     (folder / "fables" / "00.txt").write_text("Quite another text, which is as long as a few hundred characters. " * 9)
-    assert prepare(DataConfig(source=str(folder))).fingerprint != base.fingerprint
+    assert prepare(TextConfig(source=str(folder))).fingerprint != base.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_other_text_or_settings_are_other_data(folder: Path) -> None:
 )
 def test_text_that_cannot_be_used_is_one_sentence_with_a_way_on(tmp_path: Path, make: object, words: str) -> None:
     with pytest.raises(UserError, match=words) as error:
-        prepare(DataConfig(source=str(make(tmp_path))))  # type: ignore[operator]
+        prepare(TextConfig(source=str(make(tmp_path))))  # type: ignore[operator]
     assert "\n" not in str(error.value)
     assert "data." in str(error.value) or "give more text" in str(error.value)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unstuck.config.schema import DataConfig
+from unstuck.config.sections.text import TextConfig
 from unstuck.data import prepare
 from unstuck.data.documents import Document, find_files, read_documents
 from unstuck.data.split import shorten, split
@@ -13,7 +13,7 @@ SHAKESPEARE = Path(__file__).parents[3] / "shared" / "data" / "text" / "tinyshak
 
 @pytest.mark.skipif(not SHAKESPEARE.exists(), reason=f"needs {SHAKESPEARE}, which the repository does not carry")
 def test_tinyshakespeare_gives_nanogpts_numbers() -> None:
-    data = prepare(DataConfig(source=str(SHAKESPEARE), tokenizer="char", validation_split="tail"))
+    data = prepare(TextConfig(source=str(SHAKESPEARE), tokenizer="char", validation_split="tail"))
     text = SHAKESPEARE.read_text(encoding="utf-8")
     assert (len(data.train_tokens), data.validation_tokens, data.vocabulary) == (1_003_854, 111_540, 65)
     assert data.tokenizer.decode(data.validation["tinyshakespeare"]) == text[1_003_854:]
@@ -42,7 +42,7 @@ def test_another_document_leaves_the_others_where_they_were() -> None:
 
 def test_a_single_document_is_cut_by_its_tail_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "novel.txt").write_text("It was a dark and stormy night. " * 100)
-    data = prepare(DataConfig(source=str(tmp_path / "novel.txt")))
+    data = prepare(TextConfig(source=str(tmp_path / "novel.txt")))
     assert data.validation_tokens == 320
     assert "last 10% of novel" in data.notes[0]
 
@@ -67,7 +67,7 @@ def test_a_folder_with_its_own_split_keeps_it(tmp_path: Path) -> None:
         (tmp_path / part).mkdir()
         for n in range(3):
             (tmp_path / part / f"{n}.md").write_text(f"{n} " + word * 50)
-    data = prepare(DataConfig(source=str(tmp_path)))
+    data = prepare(TextConfig(source=str(tmp_path)))
     assert data.tokenizer.decode(data.train_tokens).count("learn") == 150
     (validation,) = data.validation.values()
     assert data.tokenizer.decode(validation).count("check") == 150
@@ -79,7 +79,7 @@ def test_files_left_out_and_replaced_bytes_are_noted(folder: Path) -> None:
     (folder / "fables" / "latin.txt").write_bytes("Der Fuchs \xe4rgert sich. ".encode("latin-1") * 20)
     (folder / "fables" / "utf16.txt").write_bytes(("Žluťoučký kůň. " * 20).encode("utf-16"))
     (folder / "fables" / "bin.txt").write_bytes(b"\0" * 300)
-    data = prepare(DataConfig(source=str(folder)))
+    data = prepare(TextConfig(source=str(folder)))
     notes = " ".join(data.notes)
     assert "1 file was left out as binary" in notes
     assert "1 file was not valid UTF-8" in notes

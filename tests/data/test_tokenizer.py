@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unstuck.config.schema import DataConfig
+from unstuck.config.sections.text import TextConfig
 from unstuck.data import CharacterTokenizer, SubwordTokenizer, TextTokenizer, prepare
 from unstuck.data.tokenizer import ENCODED_AT_ONCE_CHARACTERS
 from unstuck.errors import UserError
@@ -45,13 +45,13 @@ def test_an_unknown_character_is_named_or_dropped_never_another_one() -> None:
 
 def test_validation_characters_that_training_lacks_have_an_id(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("plain text without it " * 50 + "ß" * 200)
-    data = prepare(DataConfig(source=str(tmp_path / "text.txt"), validation_split="tail"))
+    data = prepare(TextConfig(source=str(tmp_path / "text.txt"), validation_split="tail"))
     assert "ß" in data.tokenizer.decode(data.validation["text"])
 
 
 def test_bpe_learns_from_training_text_only(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("the common words " * 100 + "zyzzyva" * 60)
-    data = prepare(DataConfig(source=str(tmp_path / "text.txt"), tokenizer="bpe", vocabulary=300, validation_share=0.3))
+    data = prepare(TextConfig(source=str(tmp_path / "text.txt"), tokenizer="bpe", vocabulary=300, validation_share=0.3))
     assert len(data.tokenizer.encode("zyzzyva")) == 7
     assert len(data.tokenizer.encode(" common")) == 1
     assert any("fewer than data.vocabulary=300" in note for note in data.notes) == (data.vocabulary < 300)
@@ -66,7 +66,7 @@ def test_a_long_text_is_encoded_in_pieces_as_if_it_were_one() -> None:
 
 def test_a_tokenizer_file_is_used_as_it_is(folder: Path, tmp_path: Path) -> None:
     path = BPE.save(tmp_path)
-    data = prepare(DataConfig(source=str(folder), tokenizer=str(path)))
+    data = prepare(TextConfig(source=str(folder), tokenizer=str(path)))
     assert data.tokenizer.to_json() == BPE.to_json()
     assert data.train_tokens.tolist().count(BPE.end_of_text) == 18
 
@@ -85,16 +85,16 @@ def test_a_wrong_tokenizer_file_is_one_sentence(tmp_path: Path, content: str | N
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(UserError, match=words):
-        prepare(DataConfig(tokenizer=str(tmp_path / "tokenizer.json")))
+        prepare(TextConfig(tokenizer=str(tmp_path / "tokenizer.json")))
 
 
 def test_a_bpe_vocabulary_without_room_for_the_bytes_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="at least 257"):
-        prepare(DataConfig(source=str(folder), tokenizer="bpe", vocabulary=100))
+        prepare(TextConfig(source=str(folder), tokenizer="bpe", vocabulary=100))
 
 
 def test_windows_cover_every_token_once_as_input_and_once_as_target(folder: Path) -> None:
-    data = prepare(DataConfig(source=str(folder), context=32))
+    data = prepare(TextConfig(source=str(folder), context=32))
     rows = data.window(np.arange(data.train_windows))
     assert rows.shape == (data.train_windows, 33)
     used = data.train_windows * 32
@@ -106,11 +106,11 @@ def test_windows_cover_every_token_once_as_input_and_once_as_target(folder: Path
 
 def test_unigram_entropy_is_that_of_the_training_tokens(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abcd" * 500)
-    data = prepare(DataConfig(source=str(tmp_path / "text.txt"), validation_split="tail"))
+    data = prepare(TextConfig(source=str(tmp_path / "text.txt"), validation_split="tail"))
     assert data.unigram_entropy == pytest.approx(math.log(4))
 
 
 def test_documents_end_with_the_end_of_text_token(folder: Path) -> None:
-    data = prepare(DataConfig(source=str(folder)))
+    data = prepare(TextConfig(source=str(folder)))
     assert data.train_tokens[-1] == data.tokenizer.end_of_text
     assert data.train_tokens.tolist().count(data.tokenizer.end_of_text) == 18

@@ -10,7 +10,7 @@ import torch
 from benchmarks.peers.nanogpt_form import NanoGPTForm
 from torch import Tensor, nn
 
-from unstuck.config.schema import ModelConfig
+from unstuck.config.sections.gpt import GPTConfig
 from unstuck.models import build
 from unstuck.models.functions import normalise, scaled_sum, squared_relu
 from unstuck.models.gpt import rotate, rotations
@@ -28,7 +28,7 @@ SETTINGS = [{"architecture": "gpt2"}, {"architecture": "gpt2", "bias": True, "ti
 def randomised(**settings: object) -> LanguageModel:
     """A small model none of whose parameters is zero, so that every path carries a signal."""
     torch.manual_seed(0)
-    model = build(ModelConfig(layers=2, heads=2, width=16, **settings), vocabulary=V, context=T)
+    model = build(GPTConfig(layers=2, heads=2, width=16, **settings), vocabulary=V, context=T)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.3)
@@ -73,7 +73,7 @@ def test_loss_is_the_mean_over_targets_that_are_not_ignored(architecture: str) -
 
 
 def test_the_modern_model_starts_at_the_entropy_of_the_vocabulary() -> None:
-    model = build(ModelConfig(), vocabulary=65, context=64)
+    model = build(GPTConfig(), vocabulary=65, context=64)
     loss = model(torch.randint(65, (4, 64)), torch.randint(65, (4, 64)))
     assert loss.dtype == torch.float32
     assert loss.item() == pytest.approx(math.log(65), abs=1e-5)
@@ -81,11 +81,11 @@ def test_the_modern_model_starts_at_the_entropy_of_the_vocabulary() -> None:
 
 @pytest.mark.parametrize("architecture", ["modern", "gpt2"])
 def test_a_tied_head_is_the_embeddings_tensor_and_learns_as_one(architecture: str) -> None:
-    model = build(ModelConfig(architecture=architecture, tied_head=True), vocabulary=V, context=T)
+    model = build(GPTConfig(architecture=architecture, tied_head=True), vocabulary=V, context=T)
     names = dict(model.named_parameters())
     assert model.head.weight.data_ptr() == model.token_embedding.weight.data_ptr()
     assert "head.weight" not in names
-    untied = build(ModelConfig(architecture=architecture), vocabulary=V, context=T)
+    untied = build(GPTConfig(architecture=architecture), vocabulary=V, context=T)
     assert sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in model.parameters()) == V * 128
 
 
@@ -93,7 +93,7 @@ def test_a_tied_head_is_the_embeddings_tensor_and_learns_as_one(architecture: st
 def test_weights_follow_from_the_seed(architecture: str) -> None:
     def weights(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
-        return build(ModelConfig(architecture=architecture), vocabulary=V, context=T).state_dict()
+        return build(GPTConfig(architecture=architecture), vocabulary=V, context=T).state_dict()
 
     first, again, other = weights(1), weights(1), weights(2)
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -102,7 +102,7 @@ def test_weights_follow_from_the_seed(architecture: str) -> None:
 
 def test_gpt2_is_the_same_function_as_nanogpts_form() -> None:
     torch.manual_seed(0)
-    ours = build(ModelConfig(architecture="gpt2", tied_head=True), vocabulary=V, context=T)
+    ours = build(GPTConfig(architecture="gpt2", tied_head=True), vocabulary=V, context=T)
     theirs = NanoGPTForm(vocabulary=V, context=T, layers=4, heads=4, width=128)
     with torch.no_grad():
         for parameter, source in zip(theirs.parameters(), ours.parameters(), strict=True):

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from unstuck.config.schema import GroupConfig, ModelConfig, OptimizerConfig
+from unstuck.config.schema import GroupConfig, OptimizerConfig
+from unstuck.config.sections.gpt import GPTConfig
 from unstuck.errors import UserError
 from unstuck.models import build as build_model
 from unstuck.models.language_model import LanguageModel
@@ -21,7 +22,7 @@ from unstuck.train.optimizers.muon_reference import orthogonalise as orthogonali
 
 def model(**settings: object) -> LanguageModel:
     torch.manual_seed(0)
-    return build_model(ModelConfig(layers=2, heads=2, width=32, **settings), vocabulary=19, context=8)
+    return build_model(GPTConfig(layers=2, heads=2, width=32, **settings), vocabulary=19, context=8)
 
 
 def learn(network: LanguageModel, step: optimizers.Optimizers, updates: int, first: int = 0) -> list[float]:
@@ -162,7 +163,7 @@ def test_what_a_state_does_not_have_is_named() -> None:
     fresh = optimizers.build(model(), OptimizerConfig(kind="adamw")).load_state_tensors(step.state_tensors())
     assert set(fresh) == {n for n, p in first.named_parameters() if n.startswith("blocks") and p.ndim == 2
                           and "embedding" not in n}  # fmt: skip
-    wider = build_model(ModelConfig(layers=2, heads=2, width=64), vocabulary=19, context=8)
+    wider = build_model(GPTConfig(layers=2, heads=2, width=64), vocabulary=19, context=8)
     with pytest.raises(UserError, match="model section"):
         optimizers.build(wider, OptimizerConfig()).load_state_tensors(step.state_tensors())
 

@@ -21,6 +21,15 @@ def bundled_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(recipes_folder().glob("*.yaml"))}
 
 
+def find_variants(name_or_path: str | Path) -> tuple[Path, str, list[str]]:
+    """`find_recipe`, for a name that may have variants behind it: `ltg-bert:tiny:quick`."""
+    wanted = str(name_or_path)
+    if isinstance(name_or_path, str) and ":" in wanted and not Path(wanted).exists():
+        name, *variants = wanted.split(":")
+        return *find_recipe(name), variants
+    return *find_recipe(name_or_path), []
+
+
 def find_recipe(name_or_path: str | Path) -> tuple[Path, str]:
     """The recipe's file, and its name in messages.
 

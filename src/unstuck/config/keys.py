@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from unstuck.config.schema import Config, GroupConfig
+from unstuck.config.sections.kinds import KINDS
 from unstuck.errors import UserError
 
 GROUPS = "optimizer.groups"
@@ -27,6 +28,7 @@ ALIASES: dict[str, str] = {
     "grad_clip": "training.clip_norm",
     "precision": "training.precision",
     "evaluation_every": "evaluation.every_updates",
+    "task": "task.kind",
 }
 
 # Of each pair one is null: giving one takes the other back.
@@ -48,8 +50,18 @@ class Leaf:
 
 @cache
 def schema_leaves() -> dict[str, Leaf]:
-    """Every leaf of `Config` by dotted name; `optimizer.groups` counts as one."""
-    return {leaf.key: leaf for leaf in _leaves(Config, "")}
+    """Every leaf of `Config` by dotted name; `optimizer.groups` counts as one.
+
+    What several kinds of a section have in common (`model.width`) stands there as the first kind has it.
+    """
+    found: dict[str, Leaf] = {}
+    for leaf in _leaves(Config, ""):
+        known = found.get(leaf.key)
+        if known is None:
+            found[leaf.key] = leaf
+        elif known.annotation != leaf.annotation:  # `model.architecture`: any of the values of any kind
+            found[leaf.key] = replace(known, annotation=Union[known.annotation, leaf.annotation])  # noqa: UP007
+    return found
 
 
 @cache
@@ -59,16 +71,43 @@ def group_leaves() -> dict[str, Leaf]:
 
 
 @cache
-def sections() -> dict[str, type[BaseModel]]:
-    """Section name -> its model."""
-    return {name: field.annotation for name, field in Config.model_fields.items() if _is_model(field.annotation)}  # type: ignore[misc]
+def sections() -> dict[str, tuple[type[BaseModel], ...]]:
+    """Section name -> its kinds; most sections have one."""
+    return {name: found for name in Config.model_fields if (found := _kinds(Config, name))}
+
+
+def _kinds(model: type[BaseModel], name: str) -> tuple[type[BaseModel], ...]:
+    if model is Config and name in KINDS:
+        return KINDS[name][1]
+    found = section_in(model.model_fields[name].annotation)
+    return () if found is None else (found,)
+
+
+def section_in(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field holds, also one that may be null; None for a plain value."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next((found for part in get_args(annotation) if (found := section_in(part))), None)
+    return annotation if _is_model(annotation) else None
+
+
+def item_section(annotation: Any) -> type[BaseModel] | None:
+    """The section that a list is made of (`optimizer.groups`); None for any other field."""
+    if get_origin(annotation) is tuple:
+        return section_in(get_args(annotation)[0])
+    return None
+
+
+def leaves_of(model: type[BaseModel], prefix: str) -> dict[str, Leaf]:
+    """The leaves of one section; `prefix` ends in a dot."""
+    return {leaf.key: leaf for leaf in reversed(list(_leaves(model, prefix)))}
 
 
 def _leaves(model: type[BaseModel], prefix: str) -> Iterator[Leaf]:
     for name, field in model.model_fields.items():
-        if _is_model(field.annotation):
-            yield from _leaves(field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
-        else:
+        inner = _kinds(model, name)
+        for kind in inner:
+            yield from _leaves(kind, f"{prefix}{name}.")
+        if not inner or _default(field) is None:  # a section that may be null is a value too
             yield Leaf(prefix + name, field.description or "", _default(field), field.annotation)
 
 
@@ -108,13 +147,14 @@ def resolve(key: str) -> str:
             f"{', '.join(key for key in group_leaves() if key != 'name')}."
         )
     ending = [leaf for leaf in leaves if leaf.endswith("." + key)]
-    if len(ending) == 1:
-        return ending[0]
+    outer = [leaf for leaf in ending if leaf.count(".") == min(e.count(".") for e in ending)]
+    if len(outer) == 1:  # `dropout` is model.dropout rather than model.adapter.dropout
+        return outer[0]
     if ending:
         raise UserError(f"'{key}' may mean {' or '.join(ending)}; write one of these.")
     if key in sections():
         raise UserError(
-            f"'{key}' is a section; name a key in it, such as {key}.{next(iter(sections()[key].model_fields))}."
+            f"'{key}' is a section; name a key in it, such as {key}.{next(iter(sections()[key][0].model_fields))}."
         )
     raise UserError(f"There is no key '{key}'{did_you_mean(key)}")
 
@@ -145,8 +185,8 @@ def did_you_mean(key: str, section: str | None = None) -> str:
 
 
 def _keys_of(section: str) -> Iterator[str]:
-    model = sections().get(section)
-    yield from Config.model_fields if model is None else model.model_fields
+    for model in sections().get(section, (Config,)):
+        yield from model.model_fields
 
 
 def wants(annotation: Any) -> str:

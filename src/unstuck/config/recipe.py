@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from unstuck.config import keys
-from unstuck.config.bundled import bundled_recipes, find_recipe
+from unstuck.config.bundled import bundled_recipes, find_recipe, find_variants
 from unstuck.config.render import DIGEST, digest_of, render
 from unstuck.config.schema import Config
+from unstuck.config.sections.kinds import KINDS, class_of
 from unstuck.config.validation import checked
 from unstuck.config.yaml_nodes import Document, parse, parse_value
 from unstuck.errors import UserError
 
-__all__ = ["Recipe", "bundled_recipes", "load_recipe", "recipe_from_text"]
+__all__ = ["Recipe", "bundled_recipes", "load_recipe", "recipe_from_text", "variants_of"]
 
 DEFAULT = "default"
 COMMAND_LINE = "command line"
@@ -65,6 +66,7 @@ class Recipe:
             if new.get(chosen) is not None and rival not in new:
                 new[rival] = None
         known = dict(self.origins)
+        _switch_kinds(tree, new)
         for key, value in new.items():
             _put(tree, key, value)
             if key == keys.GROUPS:
@@ -86,23 +88,25 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     """Load a recipe and apply `key=value` overrides.
 
     Args:
-        name_or_path: a bundled recipe's name (`gpt-char`), a YAML file, or a run folder (its `config.yaml`).
+        name_or_path: a bundled recipe's name (`gpt-char`), a YAML file, or a run folder (its `config.yaml`). Behind a
+            colon, variants of the recipe: `ltg-bert:small`, `ltg-bert:tiny:quick`.
         overrides: `key=value`, where the value is a YAML scalar or list, applied in order.
 
     Raises:
         UserError: no such recipe, not readable as a recipe, or a wrong key or value, with file and line.
     """
-    path, shown = find_recipe(name_or_path)
-    recipe = recipe_from_text(_text_of(path, shown), shown, keeps_origins=path.name == "config.yaml")
+    path, shown, variants = find_variants(name_or_path)
+    recipe = recipe_from_text(_text_of(path, shown), shown, variants, keeps_origins=path.name == "config.yaml")
     if overrides:
         recipe = recipe.with_changes(_parsed_overrides(overrides), COMMAND_LINE)
     return recipe
 
 
-def recipe_from_text(text: str, shown: str, *, keeps_origins: bool = False) -> Recipe:
+def recipe_from_text(text: str, shown: str, variants: Sequence[str] = (), *, keeps_origins: bool = False) -> Recipe:
     """A recipe from YAML text.
 
     Args:
+        variants: names below the text's `variants:`, applied in this order.
         shown: the file's name, for messages and origins.
         keeps_origins: take the origins from the `# from:` comments, as in a run folder's `config.yaml`. They are
             taken only while the file is as it was written: its header holds a digest of the values.
@@ -118,6 +122,9 @@ def recipe_from_text(text: str, shown: str, *, keeps_origins: bool = False) -> R
         )
     tree: dict[str, Any] = document.value
     lines = _places(document)
+    known_variants = tree.pop("variants", None) or {}
+    lines = {key: line for key, line in lines.items() if key.partition(".")[0] != "variants"}
+    chosen_variants = [(name, _variant(name, known_variants, shown)) for name in variants]
     given = set(flatten(tree))
     for chosen, rival in _rivals():  # a recipe that says only "epochs: 3" does not also mean the default's updates
         if chosen in given and rival not in given and _get(tree, chosen) is not None:
@@ -128,7 +135,30 @@ def recipe_from_text(text: str, shown: str, *, keeps_origins: bool = False) -> R
     if keeps_origins and digest is not None and digest[1] == digest_of(config):
         tails = {_dotted(path, tree): tail for path, tail in document.tails.items()}
         return _with_origins(config, {k: t.removeprefix(FROM) for k, t in tails.items() if t.startswith(FROM)})
-    return _with_origins(config, lines)
+    recipe = _with_origins(config, lines)
+    for name, changes in chosen_variants:
+        recipe = recipe.with_changes(changes, f"{shown}, variant {name}")
+    return recipe
+
+
+def variants_of(name_or_path: str | Path) -> list[str]:
+    """Names of a recipe's variants, in the file's order."""
+    path, shown = find_recipe(name_or_path)
+    document = parse(_text_of(path, shown), shown)
+    found = document.value.get("variants") if isinstance(document.value, dict) else None
+    return list(found) if isinstance(found, dict) else []
+
+
+def _variant(name: str, known: Any, shown: str) -> dict[str, Any]:
+    """The changes of one variant."""
+    if not isinstance(known, Mapping) or name not in known:
+        names = list(known) if isinstance(known, Mapping) else []
+        have = f"its variants are {', '.join(names)}" if names else "it has none"
+        raise UserError(f"{shown} has no variant '{name}': {have}.")
+    changes = known[name]
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{shown}: variant '{name}' must be lines of 'key: value', such as 'training.updates: 100'.")
+    return flatten(changes)
 
 
 def flatten(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,6 +227,15 @@ def _known_groups(groups: Iterable[str], config: Config) -> None:
         if group not in names:
             known = f"the recipe's groups are {', '.join(names)}" if names else "the recipe has no groups"
             raise UserError(f"There is no parameter group '{group}': {known}; add it below optimizer.groups.")
+
+
+def _switch_kinds(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Where a change makes a section another kind, leave out the old kind's settings that the new one does not have."""
+    for section, (key, _) in KINDS.items():
+        kind = changes.get(f"{section}.{key}")
+        cls = None if kind is None else class_of(section, kind)
+        if cls is not None and cls is not class_of(section, tree[section][key]):
+            tree[section] = {k: v for k, v in tree[section].items() if k in cls.model_fields and k != key}
 
 
 def _get(tree: Mapping[str, Any], dotted: str) -> Any:

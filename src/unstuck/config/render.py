@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from unstuck import __version__
 from unstuck.config import keys
-from unstuck.config.schema import Config, GroupConfig
+from unstuck.config.schema import Config
 from unstuck.config.yaml_nodes import parse
 from unstuck.errors import UserError
 
@@ -37,30 +37,42 @@ def render(config: Config, origins: Mapping[str, str], *, comments: bool) -> str
         lines += HEADER.format(version=__version__, digest=digest_of(config)).splitlines()
     for name, value in config:
         if isinstance(value, BaseModel):
-            lines += ["", f"{name}:"] if comments else [f"{name}:"]
-            for key, inner in value:
-                lines += _entry(f"{name}.{key}", key, inner, "  ", origins, comments)
+            lines += [""] if comments else []
+            lines += _section(name, value, "", origins, comments)
         else:
             after_section = bool(lines) and lines[-1].startswith("  ")
             lines += [""] if comments and after_section else []
-            lines += _entry(name, name, value, "", origins, comments)
+            lines += _entry(keys.leaf_of(name), name, value, "", origins, comments)
     return "\n".join(lines) + "\n"
 
 
-def _entry(dotted: str, key: str, value: Any, indent: str, origins: Mapping[str, str], comments: bool) -> list[str]:
+def _section(dotted: str, section: BaseModel, indent: str, origins: Mapping[str, str], comments: bool) -> list[str]:
+    lines = [f"{indent}{dotted.rpartition('.')[2]}:"]
+    leaves = keys.leaves_of(type(section), dotted + ".")
+    for key, inner in section:
+        if isinstance(inner, BaseModel):
+            lines += _section(f"{dotted}.{key}", inner, indent + "  ", origins, comments)
+        else:
+            lines += _entry(leaves.get(f"{dotted}.{key}"), f"{dotted}.{key}", inner, indent + "  ", origins, comments)
+    return lines
+
+
+def _entry(
+    leaf: keys.Leaf | None, dotted: str, value: Any, indent: str, origins: Mapping[str, str], comments: bool
+) -> list[str]:
     lines: list[str] = []
-    leaf = keys.leaf_of(dotted)
+    key = dotted.rpartition(".")[2]
     if comments and leaf is not None:
         text = leaf.description
         if not isinstance(value, tuple) and leaf.default != value and leaf.default is not None:
             text += f" (default {scalar(leaf.default)})"
         lines += textwrap.wrap(text, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-    if isinstance(value, tuple) and value and all(isinstance(group, GroupConfig) for group in value):
+    if isinstance(value, tuple) and value and all(isinstance(item, BaseModel) for item in value):
         lines.append(f"{indent}{key}:")
-        for group in value:
+        for index, item in enumerate(value):
             start = f"{indent}  - "
-            for inner, setting in group:
-                origin = _from(f"{dotted}.{group.name}.{inner}", origins, comments)
+            for inner, setting in item:
+                origin = _from(f"{dotted}.{getattr(item, 'name', index)}.{inner}", origins, comments)
                 lines.append(f"{start}{inner}: {scalar(setting)}{origin}")
                 start = f"{indent}    "
         return lines

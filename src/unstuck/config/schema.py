@@ -10,63 +10,13 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-
-class Section(BaseModel):
-    """A part of the recipe: unknown keys are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataConfig(Section):
-    source: str = Field(
-        "builtin",
-        description="builtin (the documentation that ships with Python), a text file, or a folder of text files",
-    )
-    tokenizer: str = Field("char", description="char, bpe (trained on the training text) or a path of a tokenizer.json")
-    vocabulary: int = Field(4096, ge=16, description="size of the BPE vocabulary; the character tokenizer ignores it")
-    context: int = Field(64, ge=2, description="tokens in one window; windows do not overlap")
-    validation_share: float = Field(0.1, gt=0, lt=1, description="share of the text held out for validation")
-    validation_split: Literal["document", "tail"] = Field(
-        "document",
-        description="document: whole documents of every source, drawn by seed; tail: the last part of "
-        "each source (nanoGPT's split)",
-    )
-    max_characters: int | None = Field(None, ge=1000, description="use at most so many characters; null: all")
-
-
-class ModelConfig(Section):
-    architecture: Literal["modern", "gpt2"] = Field(
-        "modern",
-        description="modern: rotary, QK-norm, RMS norm, squared ReLU, zero-initialised projections; "
-        "gpt2: learned positions, LayerNorm, GELU",
-    )
-    layers: int = Field(4, ge=1, description="number of blocks")
-    heads: int = Field(4, ge=1, description="attention heads per block; divides width")
-    width: int = Field(128, ge=8, description="residual width")
-    tied_head: bool = Field(False, description="the head shares the embedding's tensor")
-    bias: bool = Field(False, description="biases in linear and norm layers (gpt2 only)")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout probability")
-    value_embeddings: bool = Field(True, description="modern: a second embedding mixed into the attention values")
-    input_skip: bool = Field(True, description="modern: each block sees the embedding again, by a learned weight")
-    smear: bool = Field(True, description="modern: a learned share of the previous token's embedding is added")
-    ngrams: int = Field(
-        4,
-        ge=0,
-        le=5,
-        description="modern: hashed tables of the last 1, 2 .. so many tokens are added to the "
-        "attention's values; 0: none",
-    )
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> ModelConfig:
-        if self.width % self.heads:
-            nearest = min(
-                (h for h in range(1, self.width + 1) if self.width % h == 0), key=lambda h: abs(h - self.heads)
-            )
-            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}; set model.heads={nearest}")
-        return self
+from unstuck.config.sections.base import Section
+from unstuck.config.sections.gpt import GPTConfig
+from unstuck.config.sections.kinds import AnyData, AnyModel, AnyTask
+from unstuck.config.sections.tasks import CausalTask
+from unstuck.config.sections.text import TextConfig
 
 
 class GroupConfig(Section):
@@ -202,8 +152,9 @@ class Config(Section):
         description="a checkpoint or run folder whose weights this run starts from; "
         "optimizer, schedule and data start anew",
     )
-    data: DataConfig = DataConfig()
-    model: ModelConfig = ModelConfig()
+    task: AnyTask = CausalTask()
+    data: AnyData = TextConfig()
+    model: AnyModel = GPTConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig = TrainingConfig()

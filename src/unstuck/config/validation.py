@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from unstuck.config import keys
 from unstuck.config.schema import Config, GroupConfig
+from unstuck.config.sections.kinds import KINDS, class_of, kinds_of
 from unstuck.errors import UserError
 
 
@@ -46,13 +47,23 @@ def _section(value: Any, model: type[BaseModel], prefix: str, places: Mapping[st
         if key not in model.model_fields:
             section = keys.GROUPS if model is GroupConfig else name
             where = f" in {keys.GROUPS if model is GroupConfig else name}" if name else ""
+            if name in KINDS and any(key in cls.model_fields for cls in KINDS[name][1]):
+                kind = KINDS[name][0]
+                raise UserError(
+                    f"{_place(dotted, places)}'{key}' is not a key of {name} with {kind} "
+                    f"{value.get(kind, kinds_of(name, model)[0])}; leave it out, or change {name}.{kind}."
+                )
             raise UserError(f"{_place(dotted, places)}unknown key '{key}'{where}{keys.did_you_mean(key, section)}")
         annotation = model.model_fields[key].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            prepared[key] = _section(inner, annotation, dotted + ".", places)
-        elif dotted == keys.GROUPS and isinstance(inner, (list, tuple)):
+        item = keys.item_section(annotation)
+        if model is Config and key in KINDS:
+            prepared[key] = _section(inner, _chosen(key, inner, places), dotted + ".", places)
+        elif (part := keys.section_in(annotation)) is not None:
+            may_be_null = inner is None and part is not annotation
+            prepared[key] = None if may_be_null else _section(inner, part, dotted + ".", places)
+        elif item is not None and isinstance(inner, (list, tuple)):
             prepared[key] = tuple(
-                _section(group, GroupConfig, f"{dotted}.{_name_of(group, i)}.", places) for i, group in enumerate(inner)
+                _section(entry, item, f"{dotted}.{_name_of(entry, i)}.", places) for i, entry in enumerate(inner)
             )
         elif isinstance(inner, float) and inner.is_integer() and keys.accepts(annotation, int):
             prepared[key] = inner if keys.accepts(annotation, float) else int(inner)
@@ -61,11 +72,28 @@ def _section(value: Any, model: type[BaseModel], prefix: str, places: Mapping[st
     return prepared
 
 
+def _chosen(section: str, value: Any, places: Mapping[str, str]) -> type[BaseModel]:
+    """The class of a section that comes in several kinds."""
+    key, classes = KINDS[section]
+    kind = value.get(key) if isinstance(value, Mapping) else None
+    found = class_of(section, kind)
+    if found is None:
+        known = [name for cls in classes for name in kinds_of(section, cls)]
+        near = difflib.get_close_matches(str(kind), known, n=1)
+        about = f"; did you mean '{near[0]}'?" if near else "."
+        dotted = f"{section}.{key}"
+        raise UserError(f"{_place(dotted, places)}{dotted} must be one of {', '.join(known)}, not {shown(kind)}{about}")
+    return found
+
+
 def _sentence(error: ValidationError, tree: Mapping[str, Any], places: Mapping[str, str]) -> str:
     first = error.errors(include_url=False)[0]
-    dotted = _dotted(first["loc"], tree)
+    location = first["loc"]
+    if len(location) > 1 and location[0] in KINDS:  # the second step is the kind's class
+        location = (location[0], *location[2:])
+    dotted = _dotted(location, tree)
     given, kind, context = first["input"], first["type"], first.get("ctx", {})
-    leaf = keys.leaf_of(dotted)
+    leaf = _leaf(dotted, tree)
     if kind == "value_error":
         text = str(context["error"])
         return f"{_place(_mentioned(dotted, text, places), places)}{text}."
@@ -91,6 +119,15 @@ def _sentence(error: ValidationError, tree: Mapping[str, Any], places: Mapping[s
         about = f"; did you mean '{near[0]}'?" if near else about
         return f"{_place(dotted, places)}{dotted} {must}, not {shown(given)}{about}"
     return f"{_place(dotted, places)}{dotted} {must}, not {shown(given)}{about}."
+
+
+def _leaf(dotted: str, tree: Mapping[str, Any]) -> keys.Leaf | None:
+    section = dotted.partition(".")[0]
+    if section in KINDS and isinstance(tree.get(section), Mapping):
+        cls = class_of(section, tree[section].get(KINDS[section][0]))
+        if cls is not None:
+            return keys.leaves_of(cls, section + ".").get(dotted)
+    return keys.leaf_of(dotted)
 
 
 LIMITS = {

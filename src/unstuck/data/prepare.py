@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unstuck.config.schema import DataConfig
+from unstuck.config.sections.text import TextConfig
 from unstuck.data.cache import cache_folder, discard, store, touch
 from unstuck.data.corpus import builtin_corpus, builtin_identity
 from unstuck.data.documents import content_hash, find_files, read_documents
@@ -74,7 +74,7 @@ class TextData:
         return taken
 
 
-def prepare(config: DataConfig, *, seed: int = 0, context: int | None = None) -> TextData:
+def prepare(config: TextConfig, *, seed: int = 0, context: int | None = None) -> TextData:
     """Read, split and tokenise what `config` names; a second call with the same text and settings reads a cache.
 
     Args:
@@ -101,7 +101,7 @@ def prepare(config: DataConfig, *, seed: int = 0, context: int | None = None) ->
     return replace(data, context=context)
 
 
-def _identify(config: DataConfig, seed: int) -> tuple[str, Any]:
+def _identify(config: TextConfig, seed: int) -> tuple[str, Any]:
     """A key of everything that the tokens depend on, and a function that makes them."""
     tokenizer_file = None if config.tokenizer in ("char", "bpe") else Path(config.tokenizer).expanduser()
     foreign = None if tokenizer_file is None else TextTokenizer.load(tokenizer_file)
@@ -127,7 +127,7 @@ def _identify(config: DataConfig, seed: int) -> tuple[str, Any]:
     return hashlib.blake2b(json.dumps(depends).encode(), digest_size=12).hexdigest(), read
 
 
-def _make(config: DataConfig, seed: int, documents: Any, notes: list[str], foreign: TextTokenizer | None) -> TextData:
+def _make(config: TextConfig, seed: int, documents: Any, notes: list[str], foreign: TextTokenizer | None) -> TextData:
     if config.max_characters is not None:
         documents = shorten(documents, config.max_characters, seed)
     sources: dict[str, int] = {}
@@ -158,7 +158,7 @@ def _make(config: DataConfig, seed: int, documents: Any, notes: list[str], forei
     return TextData(train, config.context, validation, tokenizer, entropy, sources, digest.hexdigest(), tuple(notes))
 
 
-def _tokenizer(config: DataConfig, parts: Split, several: bool) -> TextTokenizer:
+def _tokenizer(config: TextConfig, parts: Split, several: bool) -> TextTokenizer:
     """A new tokenizer: BPE learned from the training text only, or all characters of the text."""
     train = [piece.text for piece in parts.train]
     if config.tokenizer == "bpe":

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from unstuck.config.schema import DataConfig
+from unstuck.config.sections.text import TextConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def horizon_in_micro_batches(size: Size) -> dict[str, Any]:
     """I1: three parameter groups, accumulation 3, and a schedule of 20 epochs counted in micro-batches."""
     from unstuck.data import prepare
 
-    data = DataConfig(context=size.context, max_characters=size.max_characters)
+    data = TextConfig(context=size.context, max_characters=size.max_characters)
     micro_batches_per_epoch = prepare(data).train_windows // size.batch_size
     return {
         **plain(size),

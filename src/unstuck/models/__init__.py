@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from unstuck.config.schema import ModelConfig
+from unstuck.config.sections.gpt import GPTConfig
 
 if TYPE_CHECKING:
     from unstuck.models.language_model import LanguageModel
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["build"]
 
 
-def build(config: ModelConfig, *, vocabulary: int, context: int) -> LanguageModel:
+def build(config: GPTConfig, *, vocabulary: int, context: int) -> LanguageModel:
     """The model of a recipe, in float32 on the CPU, its weights drawn from the global torch seed.
 
     `forward(tokens_BT)` returns `logits_BTV` in float32; `forward(tokens_BT, targets_BT)` the mean cross-entropy in

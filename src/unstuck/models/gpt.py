@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unstuck.config.schema import ModelConfig
+from unstuck.config.sections.gpt import GPTConfig
 from unstuck.models.functions import normalise, scaled_sum, squared_relu
 from unstuck.models.gpt2 import split_by_head
 from unstuck.models.language_model import CausalAttention, LanguageModel
@@ -33,7 +33,7 @@ SMEAR_INPUTS = 12  # features that the smear's gate reads; modded-nanogpt
 
 
 class Block(nn.Module):
-    def __init__(self, config: ModelConfig, vocabulary: int, context: int) -> None:
+    def __init__(self, config: GPTConfig, vocabulary: int, context: int) -> None:
         super().__init__()
         width = config.width
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -93,7 +93,7 @@ class GPT(LanguageModel):
 
     rotation_TD: Tensor
 
-    def __init__(self, config: ModelConfig, *, vocabulary: int, context: int) -> None:
+    def __init__(self, config: GPTConfig, *, vocabulary: int, context: int) -> None:
         super().__init__()
         self.vocabulary, self.context = vocabulary, context
         width = config.width

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unstuck.config.schema import ModelConfig
+from unstuck.config.sections.gpt import GPTConfig
 from unstuck.models.language_model import CausalAttention, LanguageModel
 
 INITIAL_STD = 0.02  # GPT-2's released code (openai/gpt-2, src/model.py)
 
 
 class Block(nn.Module):
-    def __init__(self, config: ModelConfig, context: int) -> None:
+    def __init__(self, config: GPTConfig, context: int) -> None:
         super().__init__()
         width, bias = config.width, config.bias
         self.norm1 = nn.LayerNorm(width, bias=bias)
@@ -49,7 +49,7 @@ class GPT2(LanguageModel):
         context: the longest window; longer input raises an IndexError of the position table.
     """
 
-    def __init__(self, config: ModelConfig, *, vocabulary: int, context: int) -> None:
+    def __init__(self, config: GPTConfig, *, vocabulary: int, context: int) -> None:
         super().__init__()
         self.vocabulary, self.context = vocabulary, context
         self.token_embedding = nn.Embedding(vocabulary, config.width)
@@ -62,7 +62,7 @@ class GPT2(LanguageModel):
         self.dropout = config.dropout
         self._initialise(config)
 
-    def _initialise(self, config: ModelConfig) -> None:
+    def _initialise(self, config: GPTConfig) -> None:
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)

@@ -1,0 +1,31 @@
+"""`data.kind: text`: windows of a text corpus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from unstuck.config.sections.base import Section
+
+
+class TextConfig(Section):
+    kind: Literal["text"] = Field("text", description="windows of a text corpus")
+    source: str = Field(
+        "builtin",
+        description="builtin (the documentation that ships with Python), a text file, or a folder of text files",
+    )
+    tokenizer: str = Field(
+        "char",
+        description="char, bpe (trained on the training text), from-start (of the run that start_from names), "
+        "from-model (of a pretrained model) or a path of a tokenizer.json",
+    )
+    vocabulary: int = Field(4096, ge=16, description="size of the BPE vocabulary; the character tokenizer ignores it")
+    context: int = Field(64, ge=2, description="tokens in one window; windows do not overlap")
+    validation_share: float = Field(0.1, gt=0, lt=1, description="share of the text held out for validation")
+    validation_split: Literal["document", "tail"] = Field(
+        "document",
+        description="document: whole documents of every source, drawn by seed; tail: the last part of "
+        "each source (nanoGPT's split)",
+    )
+    max_characters: int | None = Field(None, ge=1000, description="use at most so many characters; null: all")
