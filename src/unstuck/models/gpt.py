@@ -64,15 +64,28 @@ class Block(nn.Module):
         if self.input_shares is not None:
             x_BTW = scaled_sum(x_BTW, embedded_BTW, self.input_shares)
         x_BTW = x_BTW + self._drop(self.output(self._attend(normalise(x_BTW), tokens_BT, extra_BTW, rotation_TD)))
-        return x_BTW + self._drop(self.down(squared_relu(self.up(normalise(x_BTW)))))
+        return x_BTW + self._drop(self._mlp(normalise(x_BTW)))
+
+    def _mlp(self, x_BTW: Tensor) -> Tensor:
+        return torch.as_tensor(self.down(squared_relu(self.up(x_BTW))))
 
     def _attend(self, x_BTW: Tensor, tokens_BT: Tensor, extra_BTW: Tensor | None, rotation_TD: Tensor) -> Tensor:
-        B, T, W = x_BTW.shape
+        q_k_BT2W, v_BTW = self._project(x_BTW, tokens_BT, extra_BTW)
+        return self._mix(q_k_BT2W, v_BTW, rotation_TD)
+
+    def _project(self, x_BTW: Tensor, tokens_BT: Tensor, extra_BTW: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Queries beside keys, (B, T, 2W), and values, (B, T, W)."""
+        W = x_BTW.shape[-1]
         q_k, v = self.qkv(x_BTW).split((2 * W, W), dim=-1)
         if self.value_embedding is not None and self.value_shares is not None:
             v = scaled_sum(v, self.value_embedding(tokens_BT), self.value_shares)
         if extra_BTW is not None:
             v = v + extra_BTW
+        return q_k, v
+
+    def _mix(self, q_k: Tensor, v: Tensor, rotation_TD: Tensor) -> Tensor:
+        """What attention within the window gives, (B, T, W)."""
+        B, T, W = v.shape
         heads, D = self.heads, W // self.heads
         q_k = rotate(normalise(q_k.reshape(B, T, 2 * heads, D)), rotation_TD)
         q_BHTD, k_BHTD = q_k.view(B, T, 2, heads, D).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
@@ -104,7 +117,7 @@ class GPT(LanguageModel):
         if self.smear_gate is not None:
             nn.init.zeros_(self.smear_gate.weight)
             self.smear_share = nn.Parameter(torch.zeros(1))
-        self.blocks = nn.ModuleList(Block(config, vocabulary, context) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(self._block(config, layer) for layer in range(config.layers))
         self.head = nn.Linear(width, vocabulary, bias=False)
         if config.tied_head:
             self.head.weight = self.token_embedding.weight
@@ -113,16 +126,23 @@ class GPT(LanguageModel):
         self.dropout = config.dropout
         self.register_buffer("rotation_TD", rotations(context, width // config.heads), persistent=False)
 
+    def _block(self, config: GPTConfig, layer: int) -> Block:
+        """One block; models that are GPTs with other blocks override it (cortex)."""
+        return Block(config, self.vocabulary, self.context)
+
     def hidden(self, tokens_BT: Tensor) -> Tensor:
-        T = tokens_BT.shape[1]
-        rotation_TD = self.rotation_TD[:T]
-        if len(rotation_TD) < T:
-            rotation_TD = rotations(T, self.rotation_TD.shape[-1]).to(tokens_BT.device)
+        rotation_TD = self._rotations(tokens_BT)
         extra_BTW = None if self.ngrams is None else self.ngrams(tokens_BT)
         x_BTW = embedded_BTW = self._embed(tokens_BT)
         for block in self.blocks:
             x_BTW = block(x_BTW, embedded_BTW, tokens_BT, extra_BTW, rotation_TD)
         return normalise(x_BTW)
+
+    def _rotations(self, tokens_BT: Tensor) -> Tensor:
+        T = tokens_BT.shape[1]
+        if len(self.rotation_TD) < T:
+            return rotations(T, self.rotation_TD.shape[-1]).to(tokens_BT.device)
+        return self.rotation_TD[:T]
 
     def logits(self, hidden_BTW: Tensor) -> Tensor:
         logits = functional.linear(hidden_BTW, self.head.weight).float()
