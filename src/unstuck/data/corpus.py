@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import sysconfig
+from collections.abc import Iterator
 from inspect import cleandoc
 from pathlib import Path
 
@@ -104,12 +105,21 @@ def _topics(path: Path) -> list[Document]:
 
 
 def _library(stdlib: Path) -> list[Document]:
-    """One document for each module: its docstring and those of its classes and functions, each below its name.
+    """One document for each module: its docstring and those of its classes and functions, each below its name."""
+    documents = []
+    for module, entries in documented_modules(stdlib):
+        text = "\n".join(f"{name}\n\n{doc}\n" for name, doc in entries)
+        if len(text) >= MIN_DOCUMENT_CHARACTERS:
+            documents.append(Document("library", module, text))
+    return documents
+
+
+def documented_modules(stdlib: Path) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each module of the standard library with its docstrings: (qualified name, plain text), its own first.
 
     A docstring that was met before is left out, so that copies do not stand on both sides of a split.
     """
     seen: set[str] = set()
-    documents = []
     for path in _source_files(stdlib):
         try:
             raw = path.read_bytes()
@@ -125,11 +135,8 @@ def _library(stdlib: Path) -> list[Document]:
             text = _plain(doc)
             if text and text not in seen:
                 seen.add(text)
-                entries.append(f"{name}\n\n{text}\n")
-        text = "\n".join(entries)
-        if len(text) >= MIN_DOCUMENT_CHARACTERS:
-            documents.append(Document("library", module, text))
-    return documents
+                entries.append((name, text))
+        yield module, entries
 
 
 def _source_files(stdlib: Path) -> list[Path]:

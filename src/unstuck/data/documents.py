@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,8 @@ from unstuck.errors import UserError
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".org", ".tex", ".asc", ".adoc", ""})
 # A NUL in the first bytes marks a binary file, as in git (buffer_is_binary in xdiff-interface.c looks at 8000 bytes).
 BINARY_PROBE_BYTES = 8000
+# Each source has its own row in every evaluation: more files than this stay one source for each folder.
+FILES_AS_SOURCES = 64
 TRAIN_NAMES = frozenset({"train", "training"})
 VALIDATION_NAMES = frozenset({"val", "valid", "validation", "dev"})
 TEST_NAMES = frozenset({"test", "heldout", "held-out"})
@@ -57,10 +59,11 @@ class TextFile:
     part: Part | None = None
 
 
-def find_files(where: Path) -> tuple[list[TextFile], list[str]]:
+def find_files(where: Path, sources: Literal["folders", "files"] = "folders") -> tuple[list[TextFile], list[str]]:
     """The text files of a folder, or the one file named, in a fixed order, with notes.
 
-    The source is the top-level subfolder; files directly in the folder belong to a source with the folder's name.
+    The source is the top-level subfolder; files directly in the folder belong to a source with the folder's name. With
+    `sources="files"` each file is a source, as long as there are no more than `FILES_AS_SOURCES`.
     A folder whose subfolders are a ready split (train beside val, valid, validation or dev) is taken as that split.
 
     Raises:
@@ -101,8 +104,23 @@ def find_files(where: Path) -> tuple[list[TextFile], list[str]]:
         notes.append(f"{_files(skipped)} left out because the name does not end like a text file's.")
     if unreadable:
         notes.append(f"{len(unreadable)} folders could not be read and were left out, first {unreadable[0]}.")
-    files.sort(key=lambda f: (f.source, f.name))
-    return _ready_split(files, notes), notes
+    files = _ready_split(sorted(files, key=lambda f: (f.source, f.name)), notes)
+    return (_each_a_source(files, notes) if sources == "files" else files), notes
+
+
+def _each_a_source(files: list[TextFile], notes: list[str]) -> list[TextFile]:
+    """Name each file's source after the file; where two would share a name, after its path."""
+    if len(files) > FILES_AS_SOURCES:
+        notes.append(
+            f"There are {len(files)} files, more than the {FILES_AS_SOURCES} that data.sources=files reports one by "
+            "one: each folder is a source."
+        )
+        return files
+    stems = [Path(f.name).stem for f in files]
+    return [
+        replace(file, source=stem if stems.count(stem) == 1 else file.name)
+        for file, stem in zip(files, stems, strict=True)
+    ]
 
 
 def _ready_split(files: list[TextFile], notes: list[str]) -> list[TextFile]:

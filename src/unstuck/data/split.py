@@ -1,4 +1,4 @@
-"""Hold out validation text, per source: whole documents drawn by a hash, or the tail of each source.
+"""Hold out validation text, per source: whole documents or pieces of each, drawn by a hash, or the tail of the source.
 
 The draw does not depend on the seed of the run. A run that starts from another run's weights, or resumes with a new
 seed, would otherwise validate on text those weights were trained on; and losses of different seeds would be measured
@@ -8,11 +8,19 @@ on different text. Being a hash of each document's name, it also leaves the draw
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import dataclass, field
 from typing import Literal
 
 from unstuck.data.documents import Document
 from unstuck.errors import UserError
+
+Mode = Literal["document", "pieces", "tail"]
+
+# Held-out pieces of a document: long enough that the text beside them, which is trained on, tells little of them, and
+# several in a long book, so that its beginning, middle and end are all validated.
+PIECE_CHARACTERS = 20_000
+PIECE_SHORTEST = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +40,15 @@ class Split:
     notes: list[str] = field(default_factory=list)
 
 
-def split(documents: list[Document], *, share: float, mode: Literal["document", "tail"], seed: int = 0) -> Split:
+def split(documents: list[Document], *, share: float, mode: Mode, seed: int = 0) -> Split:
     """Divide documents into training and validation.
 
     Args:
         documents: in their fixed order; those that carry a `part` are put there.
         share: of the characters of each source that validation gets; with whole documents the nearest possible.
         mode: `document` takes whole documents and cuts the tail only where a source has no document small enough
-            (one document, or all larger than twice the share), which a note says; `tail` always cuts.
+            (one document, or all larger than twice the share), which a note says; `pieces` takes pieces of every
+            document that is long enough for one, and whole documents of the others; `tail` always cuts.
         seed: draws other documents; not the seed of the run, see above.
 
     Raises:
@@ -59,14 +68,21 @@ def split(documents: list[Document], *, share: float, mode: Literal["document", 
             by_source.setdefault(document.source, []).append(document)
         cut: list[str] = []
         for source, members in by_source.items():
-            held_out = _draw(members, share, seed) if mode == "document" else set()
-            if held_out:
-                result.train += [Piece(d.text, True) for d in members if d.name not in held_out]
-                result.validation[source] = [Piece(d.text, True) for d in members if d.name in held_out]
-            else:
+            in_pieces = {d.name for d in members if mode == "pieces" and share * len(d.text) >= PIECE_SHORTEST}
+            others = [d for d in members if d.name not in in_pieces]
+            held_out = _draw(others, share, seed) if mode != "tail" else set()
+            if not in_pieces and not held_out:
                 _cut_tail(result, source, members, share)
                 cut.append(source)
-        if mode == "document" and cut:
+                continue
+            result.validation[source] = []
+            for document in members:
+                if document.name in in_pieces:
+                    _cut_pieces(result, document, share, seed)
+                else:
+                    part = result.validation[source] if document.name in held_out else result.train
+                    part.append(Piece(document.text, True))
+        if mode != "tail" and cut:
             result.notes.append(
                 f"Validation is the last {share:.0%} of {', '.join(cut[:5])}{' and others' if len(cut) > 5 else ''} "
                 "instead of whole documents: "
@@ -94,6 +110,36 @@ def _draw(members: list[Document], share: float, seed: int) -> set[str]:
             names.add(document.name)
             taken = after
     return names
+
+
+def _cut_pieces(result: Split, document: Document, share: float, seed: int) -> None:
+    """Hold out a piece of each n-th of a document, at a place drawn by its name, from one line end to another."""
+    text, held_out = document.text, result.validation[document.source]
+    count = max(1, round(share * len(text) / PIECE_CHARACTERS))
+    stride = len(text) // count
+    length = int(share * stride)
+    draw = random.Random(_rank(document, seed))
+    place = 0
+    for index in range(count):
+        drawn = index * stride + int(draw.random() * (stride - length))
+        begin = _line_end(text, max(place, drawn), length // 4)
+        end = _line_end(text, min(len(text), begin + length), length // 4)
+        if begin > place:
+            result.train.append(Piece(text[place:begin], False))
+        if end > begin:
+            held_out.append(Piece(text[begin:end], end == len(text)))
+        place = end
+    if place < len(text):
+        result.train.append(Piece(text[place:], True))
+
+
+def _line_end(text: str, place: int, reach: int) -> int:
+    """The nearest end of a paragraph at or behind a place; else of a line; else the place."""
+    for mark in ("\n\n", "\n"):
+        found = text.find(mark, place, place + reach)
+        if found >= 0:
+            return found + len(mark)
+    return place
 
 
 def _rank(document: Document, seed: int) -> bytes:

@@ -61,6 +61,10 @@ class TextTokenizer(ABC):
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; the end-of-text token and ids outside the vocabulary give nothing."""
 
+    def token_id(self, token: str) -> int | None:
+        """The id of a special token by its name (`<|user|>`); None where there is none of that name."""
+        return None
+
     @abstractmethod
     def bytes_of_tokens(self) -> npt.NDArray[np.int32]:
         """UTF-8 bytes that each id stands for, shape (V,); special tokens 0. Bits per byte divide by their sum.
@@ -189,22 +193,26 @@ class SubwordTokenizer(TextTokenizer):
         self._inner.no_truncation()
         ends = (self._inner.token_to_id(name) for name in KNOWN_END_TOKENS)
         self.end_of_text = next((i for i in ends if i is not None), None)
+        ids = self._inner.get_vocab(with_added_tokens=True).values()
+        self._vocabulary = max(ids, default=-1) + 1  # ids may have gaps, and each must index the embedding
 
     @classmethod
-    def train(cls, texts: Sequence[str], vocabulary: int) -> SubwordTokenizer:
+    def train(cls, texts: Sequence[str], vocabulary: int, reserved: Sequence[str] = ()) -> SubwordTokenizer:
         """Learn a byte-level BPE from the texts. The same texts give the same merges.
 
         Args:
             texts: training text only, so that the tokenizer knows nothing of the validation text.
-            vocabulary: ids wanted: 256 bytes, the end-of-text token and merges; fewer where the text is small.
+            vocabulary: ids wanted: 256 bytes, the special tokens and merges; fewer where the text is small.
+            reserved: special tokens beside the end of text, for a use that comes later.
 
         Raises:
-            UserError: the vocabulary has no room for the 256 bytes and the end-of-text token.
+            UserError: the vocabulary has no room for the 256 bytes and the special tokens.
         """
-        if vocabulary <= BYTE_ALPHABET:
+        special = [END_OF_TEXT, *reserved]
+        if vocabulary < BYTE_ALPHABET + len(special):
             raise UserError(
                 f"data.vocabulary={vocabulary} is too small for byte-level BPE, which needs at least "
-                f"{BYTE_ALPHABET + 1}; raise it or use data.tokenizer=char."
+                f"{BYTE_ALPHABET + len(special)}; raise it or use data.tokenizer=char."
             )
         library = _tokenizers()
         inner = library.Tokenizer(library.models.BPE())
@@ -212,7 +220,7 @@ class SubwordTokenizer(TextTokenizer):
         inner.decoder = library.decoders.ByteLevel()
         trainer = library.trainers.BpeTrainer(
             vocab_size=vocabulary,
-            special_tokens=[END_OF_TEXT],
+            special_tokens=special,
             initial_alphabet=sorted(library.pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
@@ -221,11 +229,16 @@ class SubwordTokenizer(TextTokenizer):
 
     @property
     def vocabulary(self) -> int:
-        ids = self._inner.get_vocab(with_added_tokens=True).values()
-        return max(ids, default=-1) + 1  # ids may have gaps, and each must index the embedding
+        return self._vocabulary
+
+    def token_id(self, token: str) -> int | None:
+        found: int | None = self._inner.token_to_id(token)
+        return found
 
     def encode(self, text: str, *, skip_unknown: bool = False) -> Ids:
-        return self.encode_all([text])[0]
+        if len(text) > ENCODED_AT_ONCE_CHARACTERS:
+            return self.encode_all([text])[0]
+        return np.array(self._inner.encode(_without_surrogates(text), add_special_tokens=False).ids, dtype=self.dtype)
 
     def encode_all(self, texts: Sequence[str]) -> list[Ids]:
         """`encode` of several texts, on all cores, in pieces so that memory stays bounded."""
