@@ -253,3 +253,27 @@ def test_clipping_leaves_gradients_that_are_not_finite_as_they_are() -> None:
     assert optimizers.clip_grad_norm(parameters, 1.0).item() == float("inf")
     assert parameters[0].grad is not None
     assert parameters[0].grad[0].item() == 3.0
+
+
+def test_a_complex_parameter_learns_as_the_pair_of_real_ones_it_is(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(3, 4, dtype=torch.complex64)
+    wanted = torch.randn(3, 4, dtype=torch.complex64)
+    pair = nn.ParameterDict({"weight": nn.Parameter(torch.view_as_real(weight).clone())})
+    whole = nn.ParameterDict({"weight": nn.Parameter(weight.clone())})
+    config = OptimizerConfig(kind="adamw")
+    steps = [optimizers.build(network, config) for network in (whole, pair)]
+    for _ in range(5):
+        norms = []
+        for network, step in zip((whole, pair), steps, strict=True):
+            tensor = network["weight"] if network["weight"].is_complex() else torch.view_as_complex(network["weight"])
+            (tensor - wanted).abs().square().sum().backward()
+            norms.append(optimizers.clip_grad_norm(network.parameters(), 0.5))
+            step.step()
+            step.zero_grad()
+        torch.testing.assert_close(*norms)
+    torch.testing.assert_close(torch.view_as_real(whole["weight"].detach()), pair["weight"].detach())
+    ratios = [next(iter(step.update_ratios().values())) for step in steps]
+    assert ratios[0] == pytest.approx(ratios[1], rel=1e-5)
+    save_file(steps[0].state_tensors(), tmp_path / "state.safetensors")
+    assert optimizers.build(whole, config).load_state_tensors(load_file(tmp_path / "state.safetensors")) == []

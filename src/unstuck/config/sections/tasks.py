@@ -19,3 +19,8 @@ class MaskedTask(Section):
 
 class OperatorTask(Section):
     kind: Literal["operator"] = Field("operator", description="predict the next field")
+    loss: Literal["l2", "h1"] = Field(
+        "l2",
+        description="relative error that is minimised, the mean over fields. l2: of the values; h1: of values and "
+        "gradients. Both are measured at every evaluation, on the validation fields",
+    )

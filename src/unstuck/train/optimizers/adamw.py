@@ -1,5 +1,7 @@
 """AdamW (Loshchilov and Hutter, arXiv 1711.05101) over groups: PyTorch's fused kernel with a flat state.
 
+A complex parameter is a pair of real ones, as in torch.optim (the fused kernel itself takes only real numbers).
+
 Tables with a sparse gradient are updated row by row: rows that a batch does not touch keep weight and state, as in
 torch.optim.SparseAdam. A table of 20,000 rows of which 700 are used then costs as much as one of 700.
 """
@@ -42,10 +44,10 @@ class _FusedAdamW:
             steps, means, squares = ([self.state[p][key] for p in parameters] for key in STATE)
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
-                parameters,
-                [p.grad for p in parameters],
-                means,
-                squares,
+                list(map(_reals, parameters)),
+                [_reals(p.grad) for p in parameters if p.grad is not None],
+                list(map(_reals, means)),
+                list(map(_reals, squares)),
                 [],
                 steps,
                 lr=part["lr"],
@@ -161,8 +163,14 @@ class AdamW:
                     norms.append(self.row_norms[parameter])
                     continue
                 first, second = (1 - beta ** float(state["step"]) for beta in self.betas)
-                update = state["exp_avg"] / ((state["exp_avg_sq"] / second).sqrt_().add_(self.eps)).mul_(first)
+                mean, square = _reals(state["exp_avg"]), _reals(state["exp_avg_sq"])
+                update = mean / ((square / second).sqrt_().add_(self.eps)).mul_(first)
                 norms.append(torch.linalg.vector_norm(update))
             if norms:
                 found[group.name] = (torch.stack(norms) * group.lr).square().sum()
         return found
+
+
+def _reals(tensor: Tensor) -> Tensor:
+    """A view of a complex tensor with real and imaginary parts as the last axis; a real tensor itself."""
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
