@@ -85,19 +85,14 @@ def speed(text_file: Path, train_file: Path, folder: Path, rounds: int, updates:
 def whole_loss(run_folder: Path) -> float:
     """Mean loss of a run's last weights over the whole validation split, in float32."""
     import torch
-    from safetensors.torch import load_file
 
-    from unstuck.config.recipe import load_recipe
-    from unstuck.data import prepare
     from unstuck.evaluate.loss import Validation
-    from unstuck.models import build
+    from unstuck.train.load import load_checkpoint
+    from unstuck.train.tasks import token_data
 
-    config = load_recipe(run_folder).config
-    data = prepare(config.data, seed=config.seed, context=config.data.context)
-    model = build(config.model, vocabulary=data.vocabulary, context=config.data.context)
-    last = max((run_folder / "checkpoints").glob("*/model.safetensors"), key=lambda path: path.parent.name)
-    model.load_state_dict(load_file(last))
-    return Validation(data.validation, context=config.data.context, device=torch.device("cpu")).measure(model).loss
+    loaded = load_checkpoint(run_folder, "last")
+    rows = token_data(loaded.config).validation_rows()
+    return Validation(rows, device=torch.device("cpu")).measure(loaded.model).loss
 
 
 def to_the_loss(text_file: Path, tokens: tuple[Path, Path], folder: Path, seeds: int) -> dict[str, Any]:

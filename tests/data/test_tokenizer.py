@@ -95,12 +95,12 @@ def test_a_bpe_vocabulary_without_room_for_the_bytes_is_refused(folder: Path) ->
 
 def test_windows_cover_every_token_once_as_input_and_once_as_target(folder: Path) -> None:
     data = prepare(TextConfig(source=str(folder), context=32))
-    rows = data.window(np.arange(data.train_windows))
-    assert rows.shape == (data.train_windows, 33)
-    used = data.train_windows * 32
+    rows = data.window(np.arange(data.examples))
+    assert rows.shape == (data.examples, 33)
+    used = data.examples * 32
     assert rows[:, :-1].reshape(-1).tolist() == data.train_tokens[:used].tolist()
     assert rows[:, 1:].reshape(-1).tolist() == data.train_tokens[1 : used + 1].tolist()
-    assert data.train_windows == (len(data.train_tokens) - 1) // 32
+    assert data.examples == (len(data.train_tokens) - 1) // 32
     assert data.window(np.array([5, 0])).tolist() == rows[[5, 0]].tolist()
 
 

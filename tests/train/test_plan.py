@@ -16,8 +16,9 @@ from unstuck.train.projection import project
 def plan(tiny: Make, *overrides: str, windows: int = 1200) -> Plan:
     return make_plan(
         tiny(*overrides).config,
-        train_windows=windows,
-        train_tokens=windows * 16 + 1,
+        examples=windows,
+        example="window",
+        tokens_per_example=16,
         vocabulary=30,
         parameters=2_000_000,
         embedding_parameters=1_000_000,
@@ -48,9 +49,9 @@ def test_step_law_is_the_published_formula() -> None:
     assert step_law(1_000_000_000, 20_000_000_000) == pytest.approx(1.79 * 1e9**-0.713 * 2e10**0.307)
 
 
-def test_a_text_shorter_than_a_window_is_one_sentence(tiny: Make) -> None:
-    with pytest.raises(UserError, match="fewer than one window"):
-        plan(tiny, windows=0)
+def test_data_smaller_than_an_update_is_one_sentence(tiny: Make) -> None:
+    with pytest.raises(UserError, match=r"The largest batch is: training\.batch_size=3"):
+        plan(tiny, windows=3)
 
 
 def test_the_projection_of_a_power_law_is_its_end() -> None:

@@ -109,7 +109,7 @@ def horizon_in_micro_batches(size: Size) -> dict[str, Any]:
     from unstuck.data import prepare
 
     data = TextConfig(context=size.context, max_characters=size.max_characters)
-    micro_batches_per_epoch = prepare(data).train_windows // size.batch_size
+    micro_batches_per_epoch = prepare(data).examples // size.batch_size
     return {
         **plain(size),
         "optimizer.learning_rate": 2e-3,

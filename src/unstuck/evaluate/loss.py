@@ -5,36 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from unstuck.models.language_model import LanguageModel
+from unstuck.data import IGNORED
 
 # Forward passes keep no activations, so a batch can be larger than in training; 4,096 tokens fill a CPU's matrix
 # units and keep the logits of a 50k vocabulary below 1 GB.
 TOKENS_PER_BATCH = 4096
-IGNORED = -100
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The result of one pass over the validation tokens.
+    """The result of one pass over the validation data.
 
     Attributes:
-        loss: nats per token, the mean over all target tokens of all sources.
-        by_source: nats per token of each source.
-        tokens: target tokens.
+        loss: in the task's unit (nats per token), the mean over all targets of all sources.
+        by_source: the same of each source.
+        targets: what the loss is the mean over: target tokens, fields.
         bits_per_byte: bits per byte of UTF-8 text; None where the tokenizer does not know its bytes.
+        further: other measures, by the name that they have behind `val/` in the rows.
     """
 
     loss: float
     by_source: dict[str, float]
-    tokens: int
-    bits_per_byte: float | None
+    targets: int
+    bits_per_byte: float | None = None
+    further: dict[str, float] = field(default_factory=dict)
 
     @property
     def perplexity(self) -> float:
@@ -45,53 +46,50 @@ class Evaluation:
 @dataclass(frozen=True, slots=True)
 class _Source:
     name: str
-    batches: list[tuple[Tensor, Tensor]]  # inputs and targets, int64, each (b, context)
-    tokens: int
+    batches: list[tuple[Tensor, Tensor]]  # inputs and targets, int64, each (b, T)
+    targets: int
     target_bytes: int | None
 
 
 class Validation:
-    """The validation tokens as batches, made once and kept.
-
-    Every token but a source's first is a target exactly once. The last window of a source may be short; it is filled
-    with ignored targets, which a causal model never looks back from.
+    """The validation rows as batches, made once and kept.
 
     Args:
-        tokens_by_source: int arrays of shape (n,).
-        context: tokens in a window.
+        rows_by_source: inputs and targets, int64, each (n, T); targets are shifted already, -100 is ignored.
         device: where the batches are kept.
-        max_tokens: target tokens at most, shared over the sources by their length; None: all.
+        max_targets: target tokens at most, shared over the sources by their length; None: all.
         bytes_of_tokens: bytes of each token id, shape (vocabulary,), for bits per byte.
     """
 
     def __init__(
         self,
-        tokens_by_source: Mapping[str, npt.NDArray[np.integer]],
+        rows_by_source: Mapping[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]],
         *,
-        context: int,
         device: torch.device,
-        max_tokens: int | None = None,
+        max_targets: int | None = None,
         bytes_of_tokens: npt.NDArray[np.integer] | None = None,
     ) -> None:
-        total = sum(max(0, len(tokens) - 1) for tokens in tokens_by_source.values())
-        share = 1.0 if max_tokens is None or not total else min(1.0, max_tokens / total)
+        counts = {name: int(np.count_nonzero(targets != IGNORED)) for name, (_, targets) in rows_by_source.items()}
+        total = sum(counts.values())
+        share = 1.0 if max_targets is None or not total else min(1.0, max_targets / total)
         self._sources = []
-        for name, tokens in tokens_by_source.items():
-            targets = math.ceil((len(tokens) - 1) * share)
-            if targets < 1:
+        for name, (inputs, targets) in rows_by_source.items():
+            wanted = math.ceil(counts[name] * share)
+            if wanted < 1:
                 continue
-            ids = np.asarray(tokens[: targets + 1], dtype=np.int64)
-            size = None if bytes_of_tokens is None else int(bytes_of_tokens[ids[1:]].sum())
-            self._sources.append(_Source(name, _batches(ids, context, device), targets, size))
-        self.tokens = sum(source.tokens for source in self._sources)
+            inputs, targets = _first(inputs, targets, wanted)
+            seen = targets[targets != IGNORED]
+            size = None if bytes_of_tokens is None else int(bytes_of_tokens[seen].sum())
+            self._sources.append(_Source(name, _batches(inputs, targets, device), len(seen), size))
+        self.targets = sum(source.targets for source in self._sources)
 
     def measure(
-        self, model: LanguageModel, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
+        self, model: nn.Module, autocast: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> Evaluation:
         """Evaluate the model, without dropout and without gradients; it is put back into its mode afterwards.
 
         Args:
-            model: has `loss_sum(tokens_BT, targets_BT) -> (sum of losses, count)`.
+            model: `model(inputs_BT, targets_BT, "sum")` gives the sum of the losses in nats.
             autocast: makes the context of the forward passes; default: full precision.
         """
         was_training = model.training
@@ -100,9 +98,9 @@ class Validation:
         with torch.no_grad():
             for source in self._sources:
                 total = torch.zeros((), dtype=torch.float64)
-                for tokens_BT, targets_BT in source.batches:
+                for inputs_BT, targets_BT in source.batches:
                     with autocast():
-                        loss, _ = model.loss_sum(tokens_BT, targets_BT)
+                        loss = model(inputs_BT, targets_BT, "sum")
                     total = total.to(loss.device) + loss.double()
                 sums[source.name] = total
             measured = {name: float(total) for name, total in sums.items()}
@@ -112,21 +110,35 @@ class Validation:
         known: list[int] = [size for size in sizes if size is not None]
         total_bytes = sum(known)
         return Evaluation(
-            loss=nats / max(1, self.tokens),
-            by_source={source.name: measured[source.name] / source.tokens for source in self._sources},
-            tokens=self.tokens,
+            loss=nats / max(1, self.targets),
+            by_source={source.name: measured[source.name] / source.targets for source in self._sources},
+            targets=self.targets,
             bits_per_byte=nats / math.log(2) / total_bytes if len(known) == len(sizes) and total_bytes else None,
         )
 
 
-def _batches(ids: npt.NDArray[np.int64], context: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
-    """Non-overlapping windows, the last one filled up; `ids` has shape (n,), n - 1 targets."""
-    targets = len(ids) - 1
-    windows = -(-targets // context)
-    inputs_WT = np.zeros(windows * context, dtype=np.int64)
-    targets_WT = np.full(windows * context, IGNORED, dtype=np.int64)
-    inputs_WT[:targets], targets_WT[:targets] = ids[:-1], ids[1:]
-    inputs = torch.from_numpy(inputs_WT.reshape(windows, context)).to(device)
-    wanted = torch.from_numpy(targets_WT.reshape(windows, context)).to(device)
-    rows = max(1, TOKENS_PER_BATCH // context)
-    return list(zip(torch.split(inputs, rows), torch.split(wanted, rows), strict=True))
+def _first(
+    inputs: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], wanted: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The first rows that hold `wanted` targets; what the last of them has beyond is ignored."""
+    before = np.concatenate(([0], np.cumsum((targets != IGNORED).sum(axis=1))))
+    rows = int(np.searchsorted(before, wanted))
+    inputs, targets = inputs[:rows], targets[:rows].copy()
+    surplus = int(before[rows]) - wanted
+    if surplus:
+        last = np.flatnonzero(targets[-1] != IGNORED)
+        targets[-1, last[-surplus:]] = IGNORED
+    return inputs, targets
+
+
+def _batches(
+    inputs: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], device: torch.device
+) -> list[tuple[Tensor, Tensor]]:
+    rows = max(1, TOKENS_PER_BATCH // inputs.shape[1])
+    return list(
+        zip(
+            torch.split(torch.from_numpy(inputs).to(device), rows),
+            torch.split(torch.from_numpy(targets).to(device), rows),
+            strict=True,
+        )
+    )

@@ -1,33 +1,41 @@
-"""Language models. `build` makes the one a recipe asks for; torch is imported only when it is called."""
+"""Models. `build` makes the one a recipe asks for; torch is imported only when it is called."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from unstuck.config.sections.gpt import GPTConfig
+from unstuck.config.sections.base import Section
 
 if TYPE_CHECKING:
-    from unstuck.models.language_model import LanguageModel
+    from torch import nn
 
 __all__ = ["build"]
 
+# `model.architecture` -> module and class.
+ARCHITECTURES = {
+    "modern": ("unstuck.models.gpt", "GPT"),
+    "gpt2": ("unstuck.models.gpt2", "GPT2"),
+    "cortex": ("unstuck.models.cortex", "Cortex"),
+    "ltg-bert": ("unstuck.models.ltg_bert", "LtgBert"),
+    "fno": ("unstuck.models.fno", "Fno"),
+    "pretrained": ("unstuck.models.pretrained", "Pretrained"),
+}
 
-def build(config: GPTConfig, *, vocabulary: int, context: int) -> LanguageModel:
+
+def build(config: Section, **arguments: Any) -> nn.Module:
     """The model of a recipe, in float32 on the CPU, its weights drawn from the global torch seed.
 
-    `forward(tokens_BT)` returns `logits_BTV` in float32; `forward(tokens_BT, targets_BT)` the mean cross-entropy in
-    nats per target; `loss_sum(tokens_BT, targets_BT)` the sum and the number of targets, for accumulation that weighs
-    every token alike. Targets are already shifted by the caller; -100 is ignored.
+    How language models are called: see `unstuck.models.language_model.LanguageModel`.
 
     Args:
         config: the recipe's model section.
-        vocabulary: number of different tokens V.
-        context: the longest window T it will be trained on.
+        arguments: what the model must know of the data (`Task.model_arguments`): for language models `vocabulary`, the
+            number of token ids V, and `context`, the longest window T.
     """
     from unstuck.models.cpu import tune_cpu
-    from unstuck.models.gpt import GPT
-    from unstuck.models.gpt2 import GPT2
 
     tune_cpu()
-    kind = {"modern": GPT, "gpt2": GPT2}[config.architecture]
-    return kind(config, vocabulary=vocabulary, context=context)
+    module, name = ARCHITECTURES[config.architecture]  # type: ignore[attr-defined]
+    built: nn.Module = getattr(import_module(module), name)(config, **arguments)
+    return built

@@ -1,10 +1,12 @@
-"""What both models share: the three ways to call them and their causal attention.
+"""What the language models share: how to call them and their causal attention.
 
 Shape suffixes, here and in every model: B windows in the batch, T tokens in a window, W width, H heads, D width of a
 head, V vocabulary, N = B*T, F width of the MLP.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,18 @@ LONGEST_EXPLICIT = 128
 
 
 class LanguageModel(nn.Module):
-    """Base of the models: subclasses give `hidden` and `logits`."""
+    """Base of the models: subclasses give `hidden` and `logits`.
+
+    Attributes:
+        vocabulary: number of token ids V.
+        context: longest window T.
+        auxiliary: what the last training forward adds to the objective beside the loss (a load-balancing term), on the
+            scale of a sum over targets; None: nothing.
+    """
 
     vocabulary: int
     context: int
+    auxiliary: Tensor | None = None
 
     def hidden(self, tokens_BT: Tensor) -> Tensor:
         """Tokens (B, T) to the last hidden states (B, T, W)."""
@@ -31,18 +41,19 @@ class LanguageModel(nn.Module):
         """Hidden states (..., W) to float32 logits (..., V)."""
         raise NotImplementedError
 
-    def forward(self, tokens_BT: Tensor, targets_BT: Tensor | None = None) -> Tensor:
-        """Logits (B, T, V) in float32, or, with targets (B, T), their mean cross-entropy in nats, a float32 scalar."""
+    def forward(
+        self, tokens_BT: Tensor, targets_BT: Tensor | None = None, reduction: Literal["mean", "sum"] = "mean"
+    ) -> Tensor:
+        """Logits (B, T, V) in float32, or, with targets (B, T), the mean or sum of their cross-entropy in nats, float32.
+
+        Targets are shifted already; -100 is ignored. Training takes sums, so that accumulation weighs every token alike.
+        """
         logits_BTV = self.logits(self.hidden(tokens_BT))
         if targets_BT is None:
             return logits_BTV
-        return functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED)
-
-    def loss_sum(self, tokens_BT: Tensor, targets_BT: Tensor) -> tuple[Tensor, Tensor]:
-        """Sum of the cross-entropy in nats, and the number of targets it is summed over."""
-        logits_NV = self.logits(self.hidden(tokens_BT)).flatten(0, 1)
-        total = functional.cross_entropy(logits_NV, targets_BT.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total, (targets_BT != IGNORED).sum()
+        return functional.cross_entropy(
+            logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORED, reduction=reduction
+        )
 
 
 class CausalAttention(nn.Module):

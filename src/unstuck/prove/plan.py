@@ -168,6 +168,9 @@ def _seconds_per_base_update(done: Done, base_updates: int) -> float:
 
 
 def _train_windows(config: Config) -> int:
-    from unstuck.data import prepare
+    import torch
 
-    return prepare(config.data).train_windows
+    from unstuck.train import tasks
+    from unstuck.train.tasks.task import Share
+
+    return tasks.make(config, torch.device("cpu"), Share()).examples

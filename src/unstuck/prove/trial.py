@@ -28,7 +28,7 @@ LENGTH_KEYS = frozenset({"training.updates", "training.epochs"})
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How long a setting's run is planned, and how many tokens one of its updates takes."""
+    """How long a setting's run is planned, and how many tokens (or fields) one of its updates takes."""
 
     planned_updates: int
     tokens_per_update: int
@@ -48,7 +48,7 @@ def lengths(config: Config, train_windows: int | None = None) -> Lengths:
         if training.epochs is None or train_windows is None:
             raise ValueError("a length in epochs needs the number of training windows")
         planned = max(1, round(training.epochs * train_windows / windows_per_update))
-    return Lengths(planned, windows_per_update * config.data.context)
+    return Lengths(planned, windows_per_update * getattr(config.data, "context", 1))
 
 
 def changed_updates(base: Lengths, changed: Lengths, base_trial: int, *, length_changed: bool) -> int:
@@ -105,10 +105,10 @@ def trial_key(config: Config) -> str:
     values = config.model_dump(mode="json", exclude=set(NOT_TRAINED))
     if config.start_from is not None:  # a path alone does not say that the weights are still the same
         values["start_from"] = _fingerprint(Path(config.start_from))
-    if config.data.source != "builtin":
-        values["data"]["source"] = _fingerprint(Path(config.data.source))
-    if config.data.tokenizer not in ("char", "bpe"):
-        values["data"]["tokenizer"] = _fingerprint(Path(config.data.tokenizer))
+    for section, key in (("data", "source"), ("data", "tokenizer"), ("model", "path")):
+        named = values[section].get(key)
+        if isinstance(named, str) and (path := Path(named).expanduser()).exists():
+            values[section][key] = _fingerprint(path)
     text = json.dumps({"program": _program(), **values}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

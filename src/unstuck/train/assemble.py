@@ -1,11 +1,10 @@
-"""Puts a run together: data, machine, model, optimizers and plan, then a checkpoint's state in their place."""
+"""Puts a run together: task, machine, model, optimizers and plan, then a checkpoint's state in their place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,9 @@ from torch import nn
 
 from unstuck import __version__
 from unstuck.config.recipe import Recipe
-from unstuck.data import DataOrder, TextData, prepare
 from unstuck.errors import UserError
-from unstuck.evaluate.loss import Validation
 from unstuck.models import build as build_model
-from unstuck.models.language_model import LanguageModel
-from unstuck.train import checkpoint, faults, machine, optimizers, plan
+from unstuck.train import checkpoint, faults, machine, optimizers, plan, tasks
 from unstuck.train.checkpoint import Snapshot
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session
@@ -28,7 +24,10 @@ from unstuck.train.metrics import MetricsWriter, json_ready
 from unstuck.train.observer import StopSignals
 from unstuck.train.resume import Resumption
 from unstuck.train.saver import Saver
+from unstuck.train.start import checkpoint_of
 from unstuck.train.state import LoopState
+from unstuck.train.tasks.task import Share, Task
+from unstuck.train.weights import load_weights
 
 # Tensors that the scaling laws do not count: input embeddings, the head, and tables looked up by token.
 LOOKED_UP = re.compile(r"embed|wte|wpe|head\.|table|bigram")
@@ -38,8 +37,8 @@ LOOKED_UP = re.compile(r"embed|wte|wpe|head\.|table|bigram")
 class Parts:
     """What does not depend on a run folder, so that a mistake in the recipe leaves none behind."""
 
-    data: TextData
-    model: LanguageModel
+    task: Task
+    model: nn.Module
     optimizers: optimizers.Optimizers
     machine: machine.Machine
     plan: plan.Plan
@@ -48,26 +47,25 @@ class Parts:
 
 
 def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
-    """Data, model, optimizers and plan. Draws the weights from the seed, then puts a checkpoint's in their place."""
+    """Task, model, optimizers and plan. Draws the weights from the seed, then puts a checkpoint's in their place."""
     config = recipe.config
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    data = prepare(config.data)
     stored = {} if snapshot is None else snapshot.state
-    if snapshot is not None and stored["fingerprint"] != data.fingerprint:
+    chosen = machine.choose(config.training, stored.get("threads"))
+    machine.prepare(chosen)
+    task = tasks.make(config, chosen.device, Share())
+    if snapshot is not None and stored["fingerprint"] != task.fingerprint:
         raise UserError(
-            f"The text of {config.data.source} is not what {folder} was trained on, so the run cannot go on exactly. "
-            f"Put the old text back, or start from its weights: unstuck train RECIPE start_from={folder}"
+            f"The data of {config.data.source} is not what {folder} was trained on, so the run cannot go on exactly. "
+            f"Put the old data back, or start from its weights: unstuck train RECIPE start_from={folder}"
         )
     torch.manual_seed(config.seed)
-    planned = config.training.updates or round((config.training.epochs or 0) * data.train_windows)
-    chosen = machine.choose(config.training, planned, stored.get("threads"))
-    machine.prepare(chosen)
-    model = build_model(config.model, vocabulary=data.vocabulary, context=config.data.context).to(chosen.device)
+    model = build_model(config.model, **task.model_arguments()).to(chosen.device)
     if snapshot is not None:
         load_weights(model, snapshot.model, str(folder))
     elif config.start_from is not None:
-        _start_from(model, Path(config.start_from), data)
+        _start_from(model, config.start_from, task)
     built = optimizers.build(model, config.optimizer)
     groups = {
         group.name: {
@@ -84,9 +82,10 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
     in_embeddings = sum(p.numel() for name, p in model.named_parameters() if p.requires_grad and LOOKED_UP.search(name))
     planned_run = plan.make_plan(
         config,
-        train_windows=data.train_windows,
-        train_tokens=len(data.train_tokens),
-        vocabulary=data.vocabulary,
+        examples=task.examples,
+        example=task.example,
+        tokens_per_example=task.tokens_per_example,
+        vocabulary=None if task.tokenizer is None else task.tokenizer.vocabulary,
         parameters=parameters,
         embedding_parameters=in_embeddings,
         groups=groups,
@@ -97,38 +96,25 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
             "compiled": (chosen.compiled, chosen.reasons["compiled"]),
         },
     )
-    return Parts(data, model, built, chosen, planned_run, groups, parameters)
+    return Parts(task, model, built, chosen, planned_run, groups, parameters)
 
 
-def load_weights(model: nn.Module, tensors: Mapping[str, torch.Tensor], shown: str) -> None:
-    """Put saved weights into the model; a shared tensor was saved once, under its first name."""
-    expected = checkpoint.unshared(dict(model.state_dict()))
-    wrong = sorted(set(expected) ^ set(tensors)) or [
-        name for name, tensor in expected.items() if tensor.shape != tensors[name].shape
-    ]
-    if wrong:
-        raise UserError(
-            f"The weights of {shown} do not fit this model ({wrong[0]} differs); use the model section of its "
-            f"config.yaml, or train a new run without them."
-        )
-    model.load_state_dict(dict(tensors), strict=False)
-
-
-def _start_from(model: nn.Module, path: Path, data: TextData) -> None:
+def _start_from(model: nn.Module, path: str, task: Task) -> None:
     """Weights only, from the best checkpoint of a run or from a checkpoint."""
-    found = checkpoint.find(path, "best") if path.exists() else None
-    if found is None:
-        raise UserError(f"start_from={path} holds no checkpoint; name a run folder or a checkpoint in it.")
-    if checkpoint.read_state(found).get("tokenizer") != tokenizer_hash(data):
+    found = checkpoint_of(path)
+    if checkpoint.read_state(found).get("tokenizer") != tokenizer_hash(task):
         raise UserError(
             f"start_from={path} was trained with another tokenizer, so its token ids mean other text; use its "
-            f"tokenizer: data.tokenizer={found.parent.parent / 'tokenizer.json'}"
+            f"tokenizer: data.tokenizer=from-start"
         )
-    load_weights(model, checkpoint.read_weights(found), str(path))
+    load_weights(model, checkpoint.read_weights(found), path)
 
 
-def tokenizer_hash(data: TextData) -> str:
-    return hashlib.blake2b(data.tokenizer.to_json().encode(), digest_size=12).hexdigest()
+def tokenizer_hash(task: Task) -> str:
+    """Changes with any token; empty where there is no text."""
+    if task.tokenizer is None:
+        return ""
+    return hashlib.blake2b(task.tokenizer.to_json().encode(), digest_size=12).hexdigest()
 
 
 def make_session(
@@ -141,7 +127,7 @@ def make_session(
     signals: StopSignals,
     live: LiveDiagnosis,
 ) -> Session:
-    config, data, chosen = recipe.config, parts.data, parts.machine
+    config, task, chosen = recipe.config, parts.task, parts.machine
     state = LoopState()
     rates = {group.name: group.base_lr for group in parts.optimizers.groups}
     if snapshot is not None and resumed is not None:
@@ -153,10 +139,11 @@ def make_session(
     parts.model.train()
     stored = {
         "config": json.loads(json.dumps(json_ready(recipe.leaves()))),
+        "recipe": config.model_dump(mode="json"),
+        "model_arguments": task.model_arguments(),
         "base_rates": rates,
-        "fingerprint": data.fingerprint,
-        "tokenizer": tokenizer_hash(data),
-        "vocabulary": data.vocabulary,
+        "fingerprint": task.fingerprint,
+        "tokenizer": tokenizer_hash(task),
         "threads": chosen.threads,
         "unstuck": __version__,
         "torch": torch.__version__,
@@ -166,20 +153,12 @@ def make_session(
         plan=parts.plan,
         schedule=faults.schedule_of(config),
         machine=chosen,
+        task=task,
         model=parts.model,
-        loss_sum=torch.compile(parts.model.loss_sum) if chosen.compiled else parts.model.loss_sum,
+        trained=torch.compile(parts.model) if chosen.compiled else parts.model,  # type: ignore[arg-type]
         parameters=parts.optimizers.parameters,
         optimizers=parts.optimizers,
         base_rates=rates,
-        data=data,
-        order=DataOrder(data.train_windows, config.training.batch_size, config.seed),
-        validation=Validation(
-            data.validation,
-            context=config.data.context,
-            device=chosen.device,
-            max_tokens=config.evaluation.max_tokens,
-            bytes_of_tokens=data.tokenizer.bytes_of_tokens(),
-        ),
         state=state,
         stored=stored,
         metrics=metrics,
@@ -195,7 +174,7 @@ def _restart_what_changed(state: LoopState, resumed: Resumption, batch_size: int
     """Bring the loop's state in line with the new settings, as `resume.compare` announced it."""
     changed = resumed.changed
     if "training.batch_size" in changed:
-        state.windows -= state.windows % batch_size
+        state.examples -= state.examples % batch_size
     if "evaluation.max_tokens" in changed:
         state.best_update, state.best_loss = None, float("inf")
     if {"evaluation.max_tokens", "evaluation.patience", "evaluation.min_improvement"} & set(changed):

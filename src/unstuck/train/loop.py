@@ -1,26 +1,24 @@
-"""The training loop, from the first update to the last. Tensor shapes: B windows of a micro-batch, T context.
+"""The training loop, from the first update to the last, for every task.
 
-One optimizer update is `accumulation` micro-batches of B windows. Its loss is the mean over all target tokens of the
-update (not the mean of the micro-batches' means), so 1 x 12 windows and 3 x 4 windows are the same update.
+One optimizer update is `accumulation` micro-batches. Its loss is the mean over all targets of the update (not the mean
+of the micro-batches' means), so 1 x 12 windows and 3 x 4 windows are the same update.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unstuck.config.schema import Config, ScheduleConfig
-from unstuck.data import DataOrder, TextData
-from unstuck.evaluate.loss import IGNORED, Evaluation, Validation
-from unstuck.models.language_model import LanguageModel
+from unstuck.evaluate.loss import Evaluation
 from unstuck.train import schedules
+from unstuck.train.gradient_stats import layer_norms
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.machine import Machine
 from unstuck.train.metrics import MetricsWriter
@@ -29,26 +27,27 @@ from unstuck.train.optimizers import Optimizers, clip_grad_norm
 from unstuck.train.plan import Plan
 from unstuck.train.saver import Saver
 from unstuck.train.state import LoopState
-
-LossSum = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+from unstuck.train.tasks.task import Task
+from unstuck.train.weights import weights_of
 
 
 @dataclass(slots=True)
 class Session:
-    """All that one process needs to train a run; put together in `unstuck.train.run`."""
+    """All that one process needs to train a run; put together in `unstuck.train.assemble`.
+
+    `trained` is what the loss is computed through: the model itself, or what wraps it (compiled).
+    """
 
     config: Config
     plan: Plan
     schedule: ScheduleConfig
     machine: Machine
-    model: LanguageModel
-    loss_sum: LossSum
+    task: Task
+    model: nn.Module
+    trained: nn.Module
     parameters: list[nn.Parameter]
     optimizers: Optimizers
     base_rates: dict[str, float]
-    data: TextData
-    order: DataOrder
-    validation: Validation
     state: LoopState
     stored: dict[str, Any]
     metrics: MetricsWriter
@@ -102,46 +101,68 @@ def one_update(session: Session) -> dict[str, Any]:
     """Make one optimizer update and return its row. A loss or norm that is not finite leaves the weights alone."""
     state, config = session.state, session.config
     started, cpu_started = time.perf_counter(), time.process_time()
-    micro_batches, targets = _next_windows(session)
+    data = session.task.micro_batches(state.examples, state.update)
     fetched = time.perf_counter()
 
     rates = learning_rates(session)
     session.optimizers.set_lr(rates)
     loss = torch.zeros((), device=session.machine.device)
-    for tokens_BT, targets_BT in micro_batches:
+    auxiliary: Tensor | None = None
+    for batch in data.batches:
         with session.machine.autocast():
-            summed, _ = session.loss_sum(tokens_BT, targets_BT)
-        part = summed / targets  # of all targets of the update: this is the token weighting
-        part.backward()  # type: ignore[no-untyped-call]
+            measured = session.task.loss(session.trained, batch)
+        part = measured.summed / data.targets  # of all targets of the update: this is the token weighting
         loss += part.detach()
+        if measured.auxiliary is not None:
+            further = measured.auxiliary / data.targets
+            auxiliary = further.detach() + (0.0 if auxiliary is None else auxiliary)
+            part = part + further
+        part.backward()  # type: ignore[no-untyped-call]
+    layers = layer_norms(session.model.named_parameters()) if _asks_for_layers(session) else {}
     norm = clip_grad_norm(session.parameters, config.training.clip_norm)
-    loss_value, norm_value = torch.stack((loss, norm)).tolist()  # the update's one wait for the device
+    asked = (loss, norm) if auxiliary is None else (loss, norm, auxiliary)
+    loss_value, norm_value, *further_value = torch.stack(asked).tolist()  # the update's one wait for the device
 
     if math.isfinite(loss_value) and math.isfinite(norm_value):
         session.optimizers.step()
         state.update += 1
-        state.windows += config.training.batch_size * config.training.accumulation
-        state.tokens += targets
+        state.examples += data.examples
+        state.tokens += data.tokens or 0
         state.clipped.append(config.training.clip_norm is not None and norm_value > config.training.clip_norm)
         made = state.update
     else:
         made = state.update + 1
     session.optimizers.zero_grad()
+    more = session.task.after_update(session.model, state.update) if made == state.update else {}
 
     seconds = time.perf_counter() - started
     state.seconds += seconds
     row = {"event": "update", "update": made, "train/loss": loss_value}
+    if further_value:
+        row["train/objective"] = loss_value + further_value[0]
     for name, rate in rates.items():
         row[f"lr/{name}"] = rate
     row["grad_norm/preclip"] = norm_value
     row["grad_norm/clipped_share"] = state.clipped_share()
-    row["tokens"] = state.tokens
-    row["throughput/tokens_per_second"] = round(targets / seconds, 1)
+    row.update(layers)
+    if data.tokens is not None:
+        row["tokens"] = state.tokens
+        row["throughput/tokens_per_second"] = round(data.tokens / seconds, 1)
+    else:
+        row["throughput/examples_per_second"] = round(data.examples / seconds, 2)
     row["time/step_ms"] = round(seconds * 1e3, 3)
     row["time/data_share"] = round((fetched - started) / seconds, 5)
     if session.machine.device.type == "cpu":  # tells a slower program from a machine that others use too
         row["time/cpu_ms"] = round((time.process_time() - cpu_started) * 1e3, 3)
+    row.update(more)
     return row
+
+
+def _asks_for_layers(session: Session) -> bool:
+    """Whether the update that comes next is to log its layers' gradients: an evaluation follows it."""
+    due = session.state.update + 1
+    evaluation = session.config.evaluation
+    return evaluation.layer_gradients and (due % evaluation.every_updates == 0 or due == session.plan.updates)
 
 
 def learning_rates(session: Session) -> dict[str, float]:
@@ -160,28 +181,30 @@ def evaluate(session: Session) -> bool:
     state, config = session.state, session.config
     started = time.perf_counter()
     session.metrics.flush()
-    result = session.validation.measure(session.model, session.machine.autocast)
+    result = session.task.validate(session.model, session.machine.autocast)
     state.seconds += time.perf_counter() - started
     new_best = state.observe(result.loss, config.evaluation.min_improvement)
     if config.schedule.kind == "plateau" and state.update > 0:
         state.plateau.observe(result.loss, session.schedule, config.evaluation.min_improvement)
     ratios = session.optimizers.update_ratios() if state.update > 0 else {}
-    session.emit(evaluation_row(state.update, result) | {f"update_ratio/{g}": r for g, r in ratios.items()})
+    session.emit(
+        evaluation_row(state.update, result, session.task) | {f"update_ratio/{g}": r for g, r in ratios.items()}
+    )
     session.metrics.flush()
     if state.update > 0:
         session.stop_wish = session.stop_wish or session.live.look(state, session.emit)
     return new_best and state.update > 0
 
 
-def evaluation_row(update: int, result: Evaluation) -> dict[str, Any]:
+def evaluation_row(update: int, result: Evaluation, task: Task) -> dict[str, Any]:
     """The `evaluation` event."""
     row: dict[str, Any] = {"event": "evaluation", "update": update, "val/loss": result.loss}
     if len(result.by_source) > 1:
         row |= {f"val/loss/{source}": loss for source, loss in result.by_source.items()}
-    row["val/tokens"] = result.tokens
+    row["val/tokens" if task.tokenizer is not None else f"val/{task.example}s"] = result.targets
     if result.bits_per_byte is not None:
         row["val/bits_per_byte"] = result.bits_per_byte
-    return row
+    return row | {f"val/{name}": value for name, value in result.further.items()}
 
 
 def save(session: Session) -> None:
@@ -192,7 +215,7 @@ def save(session: Session) -> None:
     """
     session.metrics.flush()
     state = session.stored | session.state.to_json()
-    session.saver.save(dict(session.model.state_dict()), session.optimizers.state_tensors(), state)
+    session.saver.save(weights_of(session.model), session.optimizers.state_tensors(), state)
     session.emit({"event": "checkpoint", "update": session.state.update, "best": session.state.best_update})
 
 
@@ -207,21 +230,3 @@ def _wish(session: Session) -> str:
     if patience is not None and state.evaluations_without_best >= patience and state.update < session.plan.updates:
         return "early stopping"
     return ""
-
-
-def _next_windows(session: Session) -> tuple[list[tuple[Tensor, Tensor]], int]:
-    """The micro-batches of the next update as int64 (B, T) inputs and targets, and their number of target tokens."""
-    training = session.config.training
-    first = session.state.windows // training.batch_size
-    batches, count = [], 0
-    for micro_step in range(first, first + training.accumulation):
-        windows = session.data.window(session.order.batch(micro_step))  # (B, T + 1)
-        targets = np.ascontiguousarray(windows[:, 1:])
-        count += int(np.count_nonzero(targets != IGNORED))
-        inputs_BT = torch.from_numpy(np.ascontiguousarray(windows[:, :-1]))
-        targets_BT = torch.from_numpy(targets)
-        if session.machine.device.type != "cpu":
-            inputs_BT = inputs_BT.to(session.machine.device, non_blocking=True)
-            targets_BT = targets_BT.to(session.machine.device, non_blocking=True)
-        batches.append((inputs_BT, targets_BT))
-    return batches, count

@@ -39,12 +39,11 @@ CPU_COMPILE_GAIN = 0.04
 GPU_COMPILE_UPDATES = 2_000
 
 
-def choose(config: TrainingConfig, planned_updates: int, stored_threads: int | None = None) -> Machine:
+def choose(config: TrainingConfig, stored_threads: int | None = None) -> Machine:
     """Choose device, threads, precision and compilation.
 
     Args:
         config: what the recipe asks for.
-        planned_updates: a compilation must repay its start-up within these.
         stored_threads: of the run that is resumed; the order of sums, and so the last bit, depends on it.
 
     Raises:
@@ -65,7 +64,7 @@ def choose(config: TrainingConfig, planned_updates: int, stored_threads: int | N
     if config.compile != "auto":
         reasons["compiled"] = "as asked"
     elif device.type == "cuda":
-        compiled = planned_updates >= GPU_COMPILE_UPDATES
+        compiled = (config.updates or GPU_COMPILE_UPDATES) >= GPU_COMPILE_UPDATES  # a length in epochs is long
         reasons["compiled"] = f"about a minute at the start, repaid from {GPU_COMPILE_UPDATES} updates on"
     else:
         reasons["compiled"] = (

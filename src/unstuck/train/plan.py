@@ -32,7 +32,7 @@ class Plan:
     updates: int
     warmup_updates: int
     horizon_updates: int
-    tokens_per_update: int
+    tokens_per_update: int | None
     derived: list[Derived] = field(default_factory=list)
 
     def values(self) -> dict[str, Any]:
@@ -57,9 +57,10 @@ class Plan:
 def make_plan(
     config: Config,
     *,
-    train_windows: int,
-    train_tokens: int,
-    vocabulary: int,
+    examples: int,
+    example: str,
+    tokens_per_example: int | None,
+    vocabulary: int | None,
     parameters: int,
     embedding_parameters: int,
     groups: Mapping[str, Mapping[str, Any]],
@@ -69,58 +70,58 @@ def make_plan(
 
     Args:
         config: the recipe.
-        train_windows: windows of `data.context` tokens in the training text.
-        train_tokens: tokens in the training text.
-        vocabulary: size of the vocabulary.
+        examples: training examples in one epoch.
+        example: what they are called: "window", "field".
+        tokens_per_example: target tokens of each; None where that is not fixed.
+        vocabulary: number of token ids; None without text.
         parameters: trainable parameters.
         embedding_parameters: those of them in embeddings and head (the scaling laws leave them out).
         groups: name -> algorithm, base_lr, lr_factor, parameters.
         machine: name -> (choice, reason) of `machine.choose`.
 
     Raises:
-        UserError: the training text is shorter than one window, or smaller than one update.
+        UserError: the training data is smaller than one update.
     """
-    training, context = config.training, config.data.context
-    if train_windows < 1:
+    training = config.training
+    batch = training.batch_size * training.accumulation
+    if batch > examples:
+        parts = f" with accumulation {training.accumulation}" if 1 < training.accumulation <= examples else ""
+        alone = " training.accumulation=1" if training.accumulation > examples else ""
+        largest = examples if alone else examples // training.accumulation
         raise UserError(
-            f"The training text has {train_tokens} tokens, fewer than one window of {context + 1}; "
-            "give more text, or lower data.context."
-        )
-    windows = training.batch_size * training.accumulation
-    if windows > train_windows:
-        parts = f" with accumulation {training.accumulation}" if 1 < training.accumulation <= train_windows else ""
-        alone = " training.accumulation=1" if training.accumulation > train_windows else ""
-        largest = train_windows if alone else train_windows // training.accumulation
-        raise UserError(
-            f"One update of batch_size {training.batch_size} x accumulation {training.accumulation} is {windows:,} "
-            f"windows, and the training text has {train_windows:,}. The largest batch{parts} is: "
+            f"One update of batch_size {training.batch_size} x accumulation {training.accumulation} is {batch:,} "
+            f"{example}s, and the training data has {examples:,}. The largest batch{parts} is: "
             f"training.batch_size={largest}{alone}"
         )
-    tokens = windows * context
-    per_epoch = train_windows / windows
+    tokens = None if tokens_per_example is None else batch * tokens_per_example
+    per_epoch = examples / batch
     updates = training.updates or max(1, round((training.epochs or 0.0) * per_epoch))
     schedule = faults.schedule_of(config)
     plan = Plan(updates, schedules.warmup_updates(schedule, updates), schedules.horizon(schedule, updates), tokens)
     add = plan.derived.append
 
-    add(Derived("effective_batch", windows, f"windows: batch_size {training.batch_size} x accumulation "
+    add(Derived("effective_batch", batch, f"{example}s: batch_size {training.batch_size} x accumulation "
                                             f"{training.accumulation}"))  # fmt: skip
-    add(Derived("tokens_per_update", tokens, f"effective batch {windows} x context {context}"))
-    add(Derived("updates_per_epoch", round(per_epoch, 2), f"{train_windows:,} windows / effective batch {windows}"))
+    if tokens is not None:
+        add(Derived("tokens_per_update", tokens, f"effective batch {batch} x {tokens_per_example} tokens"))
+    add(Derived("updates_per_epoch", round(per_epoch, 2), f"{examples:,} {example}s / effective batch {batch}"))
     why = "training.updates" if training.updates else f"{training.epochs:g} epochs x {per_epoch:,.1f} updates"
     add(Derived("updates", updates, why))
     add(Derived("epochs", round(updates / per_epoch, 3), f"{updates} updates / {per_epoch:,.1f} per epoch"))
-    add(Derived("tokens", updates * tokens, f"{updates} updates x {tokens} tokens"))
+    if tokens is not None:
+        add(Derived("tokens", updates * tokens, f"{updates} updates x {tokens} tokens"))
     add(_warmup(config, plan))
     own = "schedule.horizon_updates" if config.schedule.horizon_updates else "all planned updates"
     add(Derived("horizon_updates", plan.horizon_updates, own))
-    add(Derived("vocabulary", vocabulary, f"the {config.data.tokenizer} tokenizer's"))
+    if vocabulary is not None:
+        add(Derived("vocabulary", vocabulary, f"the {getattr(config.data, 'tokenizer', '')} tokenizer's"))
     add(Derived("parameters", parameters, f"{embedding_parameters:,} of them in embeddings and head"))
     for name, group in groups.items():
         factor = f", lr_factor {group['lr_factor']:g}" if group.get("lr_factor", 1.0) != 1.0 else ""
         add(Derived(f"parameters/{name}", int(group["parameters"]),
                     f"{group['algorithm']}, peak LR {group['base_lr']:g}{factor}"))  # fmt: skip
-    add(_published_scale(config, parameters - embedding_parameters, updates * tokens))
+    if tokens is not None and config.start_from is None and config.model.architecture != "pretrained":
+        add(_published_scale(config, parameters - embedding_parameters, updates * tokens))
     for name, (value, reason) in machine.items():
         add(Derived(name, value, reason))
     return plan

@@ -10,7 +10,7 @@ from typing import Any
 from unstuck.errors import UserError
 
 # Settings that the weights or the token ids depend on. Dropout has no tensor, so it may change.
-PART_OF_THE_MODEL = ("model.", "data.")
+PART_OF_THE_MODEL = ("model.", "data.", "task.")
 MAY_CHANGE = {"model.dropout"}
 NOT_BIT_FOR_BIT = {"training.precision", "training.device", "training.threads", "training.compile"}
 
@@ -65,7 +65,7 @@ def compare(run_folder: Path, update: int, old: Mapping[str, Any], new: Mapping[
     changed = {key: (old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
     for key, (before, after) in changed.items():
         if key.startswith(PART_OF_THE_MODEL) and key not in MAY_CHANGE:
-            what = "model" if key.startswith("model.") else "text and token ids"
+            what = {"model": "model", "data": "data", "task": "task"}[key.partition(".")[0]]
             raise UserError(
                 f"{run_folder} was trained with {key}={before} and cannot go on with {key}={after}: its weights belong "
                 f"to that {what}. Leave {key} as it is, or train a new run: unstuck train RECIPE {key}={after}"

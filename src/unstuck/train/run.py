@@ -39,6 +39,7 @@ from unstuck.train.loop import Session, train_updates
 from unstuck.train.metrics import MetricsWriter, json_ready
 from unstuck.train.observer import Observer, StopSignals, StopWhen
 from unstuck.train.resume import Resumption
+from unstuck.train.start import resolved
 
 if TYPE_CHECKING:
     from unstuck.diagnose.engine import Diagnosis
@@ -82,6 +83,7 @@ def train(
     signals = StopSignals()
     snapshot, resumed, parts = None, None, None
     if resume is None:  # before the folder is made: a mistake in the recipe leaves none behind
+        recipe = resolved(recipe)
         parts = _prepared(recipe)
         run_folder = _made(folder, recipe, fresh=fresh)
     else:
@@ -122,8 +124,8 @@ def _prepared(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path | N
         if not _is_out_of_memory(error):
             raise
         raise UserError(
-            "Out of memory before the first update, so nothing was trained. Lower model.width, model.layers or "
-            "data.context, or train on a machine with more memory."
+            "Out of memory before the first update, so nothing was trained. Make the model smaller (model.width, "
+            "model.layers), or train on a machine with more memory."
         ) from error
 
 
@@ -166,7 +168,7 @@ def _open_metrics(recipe: Recipe, folder: Path, parts: Parts, resumed: Resumptio
             f"--resume {folder} training.updates={2 * parts.plan.updates}"
         )
     if not (folder / "config.yaml").exists():  # config.yaml makes it a run folder, so it comes last
-        parts.data.tokenizer.save(folder)
+        parts.task.save(folder)
     write_atomically(folder / "config.yaml", recipe.to_yaml())
     (folder / "summary.json").unlink(missing_ok=True)
     return MetricsWriter(folder / "metrics.jsonl")
@@ -182,14 +184,12 @@ def _first_event(session: Session, folder: Path, parts: Parts, resumed: Resumpti
         "updates": parts.plan.updates,
         "derived": parts.plan.values(),
         "reasons": parts.plan.reasons(),
-        "vocabulary": parts.data.vocabulary,
+        "unit": parts.task.unit,
         "parameters": parts.parameters,
-        "unigram_entropy": parts.data.unigram_entropy,
-        "train_tokens": len(parts.data.train_tokens),
-        "validation_tokens": session.validation.tokens,
+        **parts.task.start_row(),
         "micro_batches_per_update": session.config.training.accumulation,
         "groups": {name: {k: v for k, v in g.items() if k != "tensors"} for name, g in parts.groups.items()},
-        "notes": list(parts.data.notes),
+        "notes": list(parts.task.notes),
         "process": os.getpid(),
     }
     if resumed is not None and session.metrics.size:
@@ -214,6 +214,8 @@ def _summary(session: Session, parts: Parts, stopped_by: str) -> dict[str, Any]:
     return {
         "updates": state.update,
         "tokens": state.tokens,
+        "examples": state.examples,
+        "unit": session.task.unit,
         "seconds": round(state.seconds, 3),
         "tokens_per_second": round(state.tokens / state.seconds, 1) if state.seconds else 0.0,
         "best": best,

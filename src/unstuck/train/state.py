@@ -20,8 +20,8 @@ class LoopState:
 
     Attributes:
         update: optimizer updates made.
-        windows: training windows consumed: the data position.
-        tokens: target tokens trained on.
+        examples: windows or fields consumed: the data position.
+        tokens: target tokens trained on; 0 where there are none.
         seconds: time spent in updates and evaluations, over all sessions of the run.
         clipped: whether each of the last updates was clipped.
         best_update, best_loss: of the lowest validation loss (nats/token).
@@ -31,7 +31,7 @@ class LoopState:
     """
 
     update: int = 0
-    windows: int = 0
+    examples: int = 0
     tokens: int = 0
     seconds: float = 0.0
     clipped: deque[bool] = field(default_factory=lambda: deque(maxlen=CLIP_WINDOW))
@@ -59,7 +59,7 @@ class LoopState:
         plateau = {"scale": self.plateau.scale, "best": self.plateau.best, "bad": self.plateau.bad_evaluations}
         values = {
             "update": self.update,
-            "windows": self.windows,
+            "examples": self.examples,
             "tokens": self.tokens,
             "seconds": self.seconds,
             "clipped": [int(was) for was in self.clipped],
@@ -79,7 +79,7 @@ class LoopState:
         plateau = values["plateau"]
         return cls(
             update=values["update"],
-            windows=values["windows"],
+            examples=values["examples"],
             tokens=values["tokens"],
             seconds=values["seconds"],
             clipped=deque(map(bool, values["clipped"]), maxlen=CLIP_WINDOW),

@@ -1,0 +1,65 @@
+"""What can be trained. `make` gives the task of a recipe; torch is imported only when it is called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from unstuck.config.schema import Config
+from unstuck.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from unstuck.train.tasks.causal import TokenData
+    from unstuck.train.tasks.task import Share, Task
+
+__all__ = ["make"]
+
+# Task -> kinds of data that it can learn from.
+LEARNS_FROM = {"causal": ("text", "answers"), "masked": ("text",), "operator": ("fields",)}
+
+
+def make(config: Config, device: torch.device, share: Share) -> Task:
+    """The task of a recipe, with its data read and prepared.
+
+    Args:
+        config: of the run; `from-start` is resolved already.
+        device: where batches go.
+        share: which part of each update this process computes.
+
+    Raises:
+        UserError: the task cannot learn from this data, or the data cannot be read.
+    """
+    task, data = config.task, config.data
+    if data.kind not in LEARNS_FROM[task.kind]:
+        fitting = [kind for kind, takes in LEARNS_FROM.items() if data.kind in takes]
+        raise UserError(f"task.kind={task.kind} cannot learn from data.kind={data.kind}; set task.kind={fitting[0]}.")
+    if task.kind == "causal":
+        from unstuck.train.tasks.causal import Causal
+
+        return Causal(config, token_data(config), device, share)
+    if task.kind == "masked":
+        from unstuck.train.tasks.masked import Masked
+
+        return Masked(config, device, share)
+    from unstuck.train.tasks.operator import Operator
+
+    return Operator(config, device, share)
+
+
+def token_data(config: Config) -> TokenData:
+    """The token rows of a recipe, from text or from prompts and responses."""
+    from unstuck.data import prepare
+
+    tokenizer = None
+    if config.model.architecture == "pretrained" and getattr(config.data, "tokenizer", "") == "from-model":
+        from unstuck.models.hf_tokenizer import tokenizer_of
+
+        tokenizer = tokenizer_of(config.model.path)
+    if config.data.kind == "answers":
+        from unstuck.data.answers import prepare_answers
+
+        return prepare_answers(config.data, tokenizer=tokenizer)
+    if config.data.kind == "text":
+        return prepare(config.data, tokenizer=tokenizer)
+    raise ValueError(f"data of kind {config.data.kind} has no tokens")
