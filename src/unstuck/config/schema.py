@@ -132,6 +132,9 @@ class EvaluationConfig(Section):
     max_tokens: int | None = Field(None, ge=1, description="validation tokens per evaluation; null: all of them")
     patience: int | None = Field(None, ge=1, description="stop after so many evaluations without a new best")
     min_improvement: float = Field(0.0, ge=0, description="nats per token that count as a new best")
+    layer_gradients: bool = Field(
+        False, description="log the gradient norm of every layer at each evaluation: grad_norm/layer/<name>"
+    )
 
 
 class CheckpointConfig(Section):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 LIVE_SECONDS = 0.25  # between redraws: a redraw takes about a millisecond, so at most 0.4 % of the time
 PLAIN_SECONDS = 10.0  # between plain lines, besides one at each evaluation
+SPEEDS = {"throughput/tokens_per_second": "tokens/s", "throughput/examples_per_second": "examples/s"}
 
 
 class Progress:
@@ -30,6 +31,7 @@ class Progress:
         self._live: Live | None = None
         self._shown = 0.0
         self._planned = 0
+        self._digits = 3
         self._losses: list[float] = []
         self._val: float | None = None
         self._projected: float | None = None
@@ -73,6 +75,7 @@ class Progress:
 
     def _begin(self, row: Mapping[str, Any]) -> None:
         self._planned = row["updates"]
+        self._digits = 3 if row.get("unit", "nats/token").startswith("nats") else 4  # relative errors go far below 1
         self._started = time.monotonic()
         self._first_update = row.get("update", 0)
         self._losses.clear()
@@ -116,15 +119,17 @@ class Progress:
 
     def _line(self) -> str:
         row = self._row
-        parts = [f"update {row['update']:,}/{self._planned:,}", f"loss {self._smooth():.3f}"]
+        parts = [f"update {row['update']:,}/{self._planned:,}", f"loss {self._smooth():.{self._digits}f}"]
         if self._val is not None:
             parts.append(f"val {self._val:.4f}")
         done = row["update"] - self._first_update
         seconds = max(1e-9, time.monotonic() - self._started)
-        parts.append(f"{row['throughput/tokens_per_second']:,.0f} tokens/s")
+        for name, unit in SPEEDS.items():
+            if name in row:
+                parts.append(f"{row[name]:,.0f} {unit}")
         parts.append(f"{duration((self._planned - row['update']) * seconds / max(1, done))} left")
         if self._projected is not None:
-            parts.append(f"projected {self._projected:.3f}")
+            parts.append(f"projected {self._projected:.{self._digits}f}")
         return "  ".join(parts)
 
     def _smooth(self) -> float:

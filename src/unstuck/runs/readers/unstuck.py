@@ -19,11 +19,15 @@ from unstuck.runs.run import Event, Run, Setting, Source
 FORMAT = "unstuck-run"
 HIDDEN_SETTINGS = ("inject_fault",)
 
+LOSSES = ("train/loss", "val/loss", "train/objective")
+# Unit of the loss in the start event -> task. Without a unit (runs of before there were several) it is causal text.
+TASKS = {"relative L2": "regression", "relative H1": "regression"}
 UNITS = {
-    "train/loss": "nats/token",
-    "val/loss": "nats/token",
-    "train/objective": "nats/token",
     "throughput/tokens_per_second": "tokens/s",
+    "throughput/examples_per_second": "examples/s",
+    "val/relative_l2": "relative L2",
+    "val/relative_l2_worst": "relative L2",
+    "val/relative_h1": "relative H1",
     "time/step_ms": "ms",
     "time/cpu_ms": "ms",
     "tokens": "tokens",
@@ -37,6 +41,7 @@ FROM_START = {
     "validation_tokens": "validation_tokens",
     "updates": "updates",
     "start_loss": "start_loss",
+    "baseline_loss": "baseline_loss",
 }
 NOT_SERIES = {"event", "time", "update", "unstuck"}
 
@@ -100,7 +105,8 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
             run.events.append(Event(kind, update, _text(kind, row), source, _bounded(row)))
     if not points.by_name and not start:
         raise UserError(f"{log.path} holds no event of a run; name a run folder that `unstuck train` wrote.")
-    run.series = points.series({name: UNITS.get(name) or _unit(name) for name in points.by_name})
+    loss_unit = str(start.get("unit") or "nats/token")
+    run.series = points.series({name: _unit(name, loss_unit) for name in points.by_name})
     _add_start(run, start, start_source)
     return [run]
 
@@ -125,7 +131,8 @@ def _add_start(run: Run, start: Mapping[str, Any], source: Source) -> None:
     derived = start.get("derived")
     if isinstance(derived, dict):
         run.raw_settings["derived"] = Setting(derived, "derived", source)
-    run.settings.setdefault("task", Setting("causal-lm", "task", source))
+    task = TASKS.get(str(start.get("unit")), "causal-lm")
+    run.settings.setdefault("task", Setting(task, "unit", source))
     if "start" not in run.settings:
         origin = run.raw_settings.get("start_from")
         fresh = origin is None or origin.value is None
@@ -137,10 +144,10 @@ def _update(row: Mapping[str, Any]) -> int | None:
     return int(value) if value is not None and abs(value) < 2**53 else None
 
 
-def _unit(name: str) -> str | None:
-    if name.startswith("val/loss/"):
-        return "nats/token"
-    return "1/update" if name.startswith("lr/") else None
+def _unit(name: str, loss_unit: str) -> str | None:
+    if name in LOSSES or name.startswith("val/loss/"):
+        return loss_unit
+    return "1/update" if name.startswith("lr/") else UNITS.get(name)
 
 
 def _text(kind: str, row: Mapping[str, Any]) -> str:

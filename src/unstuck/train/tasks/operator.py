@@ -105,7 +105,10 @@ class Operator:
         return {}
 
     def start_row(self) -> dict[str, Any]:
+        """`baseline_loss`: what giving the input back, or nothing at all, would have on the training fields."""
+        inputs, targets = torch.from_numpy(self.data.train_inputs), torch.from_numpy(self.data.train_targets)
         return {
+            "baseline_loss": min(1.0, float(self.measure(inputs, targets).mean())),
             "train_fields": self.examples,
             "validation_fields": self.validation_targets,
             "points": list(self.data.points),

@@ -2,7 +2,8 @@
 
 Finds
 Over most of a run long enough to have left it, the training loss stays within 3 % of ln V (every token equally
-likely), or flat at the unigram entropy (token frequencies learnt, no context), or, for relative errors, at 1.
+likely), or flat at the unigram entropy (token frequencies learnt, no context), or, for relative errors of fields, near
+1 (predicting zero) or not below the error of giving the input back.
 
 Why it matters
 The model has learnt nothing that depends on its input. Either the updates are too small, or no information reaches
@@ -25,6 +26,8 @@ English in a 50k BPE is about 7.6 nats, 0.7 ln V: a healthy run passes it within
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +56,8 @@ def check(case: Case) -> Outcome:
     end = float(np.median(loss.values[-max(3, len(loss) // 10) :]))
     entropy = case.setting("unigram_entropy") if case.is_token_loss or case.chance is None else None
     near = trend.values >= SHARE_OF_CHANCE * level
-    if end > 1.25 * level:  # as in initial-loss-implausible: another unit, or a run that blew up
+    # As in initial-loss-implausible: another unit, or a run that blew up.
+    if end > 1.25 * max(level, float(facts.get("zero", 0.0))):
         return Clear("the loss is far above chance: not a model that predicts nothing")
     if not (near[-1] and _share(trend.updates, near) >= LONG_SHARE):
         if entropy is None:
@@ -64,8 +68,9 @@ def check(case: Case) -> Outcome:
             return Clear()
         level, name, near = float(entropy), "the unigram entropy", trend.updates >= last // 2
     first = int(trend.updates[int(np.argmax(near))])
+    what = "step from input to target" if "zero" in facts else "context"
     return Found(
-        title=f"Loss is {end:.4g} after {last} updates: {name} is {level:.4g}, nothing of the context is learnt",
+        title=f"Loss is {end:.4g} after {last} updates: {name} is {level:.4g}, nothing of the {what} is learnt",
         evidence=(
             Evidence(
                 "train/loss",
@@ -82,7 +87,7 @@ def check(case: Case) -> Outcome:
     )
 
 
-def _chance(case: Case) -> tuple[float | None, str, dict[str, object]]:
+def _chance(case: Case) -> tuple[float | None, str, dict[str, Any]]:
     """The level of a predictor that knows nothing, its name, and facts about it."""
     if case.is_token_loss:
         return case.chance, "ln V", {"vocabulary": case.setting("vocabulary")}
@@ -91,7 +96,10 @@ def _chance(case: Case) -> tuple[float | None, str, dict[str, object]]:
         return float(entropy), "the unigram entropy", {}
     loss = case.loss
     if loss is not None and loss.unit is not None and "relative" in loss.unit:
-        return 1.0, "the error of predicting nothing", {}
+        repeated = case.setting("baseline_loss")  # of giving the input back, where the log has it
+        if isinstance(repeated, int | float) and 0 < repeated < 1:
+            return float(repeated), "the error of giving the input back", {"zero": 1.0}
+        return 1.0, "the error of predicting nothing", {"zero": 1.0}
     return None, "", {}
 
 
