@@ -1,0 +1,234 @@
+"""Before the first update of a pretrained model: is its loss what a pretrained model's must be?
+
+The loss before any training depends on the model, the text and the labels alone, so a wrong one cannot be cured by any
+learning rate. Incident I4 trained GPT-2 for weeks on labels that were shifted twice; the first line of every log said
+9.2-9.6 nats where 3.6 was due. Here four things are measured on the first training examples, in about the time of two
+updates, and a fault stops the run before it has a folder:
+
+- the loss against the targets as they are trained, and against the same targets moved by one and two positions: the
+  model itself says which token it was made to predict, and that must be the one trained;
+- the entropy of its predictions: near ln V the weights are random, whatever the file is called;
+- the loss against ln V: above it the model knows less than nothing about these ids, so they are another tokenizer's;
+- the gradient of every adapter: incident I4's wrapper computed the base without one, and only the last adapter learned.
+
+Other text than the model was trained on passes: its loss is higher, but lowest where it should be and below ln V.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unstuck.models.language_model import IGNORED
+from unstuck.train.tasks.task import Autocast, Task
+
+SHIFTS = (-2, -1, 0, 1, 2)
+ENOUGH_TARGETS = 1024
+MOST_ROWS = 16
+FEWEST_TARGETS = 32  # below, the losses of two shifts cannot be told apart
+# A shift is the better one when it wins by both. Measured: healthy starts, down to a base of 0.2M tokens, have the
+# trained shift ahead by 0.5 nats and more; shifted twice they have it behind by as much (docs/log/hf.md).
+SHIFT_NATS = 0.25
+SHIFT_ERRORS = 4.0
+# Random weights: logits of standard deviation s have entropy ln V - s^2 / 2, at width 4096 0.92 ln V. Models that were
+# trained at all are below 0.7.
+RANDOM_ENTROPY = 0.85
+RANDOM_LOSS = 0.95
+# Mean loss on OpenWebText: nanoGPT's README, "baselines".
+PUBLISHED = {"gpt2": 3.12, "gpt2-medium": 2.84, "gpt2-large": 2.67, "gpt2-xl": 2.54}
+
+
+@dataclass(frozen=True, slots=True)
+class StartCheck:
+    """What was measured before the first update.
+
+    Attributes:
+        losses: nats per target when the targets are moved by so many positions; 0: as they are trained.
+        errors: standard error of the difference to the loss at 0, by shift.
+        entropy: of the predictions, nats, the mean over the same targets.
+        vocabulary: ids V that the model knows.
+        targets: how many were measured.
+        adapters: tensors of adapters.
+        unreached: those of them that no gradient reaches.
+        published: loss that this model is known to have on the text it was made for; None: not known.
+    """
+
+    losses: dict[int, float]
+    errors: dict[int, float]
+    entropy: float
+    vocabulary: int
+    targets: int
+    adapters: int = 0
+    unreached: tuple[str, ...] = ()
+    published: float | None = None
+
+    @property
+    def chance(self) -> float:
+        """Loss of a guess among all ids alike: ln V."""
+        return math.log(self.vocabulary)
+
+    def problem(self) -> str | None:
+        """One sentence that ends in the next thing to do; None when the start is a pretrained model's."""
+        if self.unreached:
+            return (
+                f"No gradient reaches {len(self.unreached)} of {self.adapters} adapter tensors ({self.unreached[0]} "
+                "for one), so they would never learn; set model.gradient_checkpointing=false, or name other layers "
+                "with model.adapter.targets."
+            )
+        if self.targets < FEWEST_TARGETS:
+            return None
+        loss = self.losses[0]
+        if self.entropy > RANDOM_ENTROPY * self.chance and loss > RANDOM_LOSS * self.chance:
+            return (
+                f"The weights look random, not pretrained: the first loss is {loss:.2f} nats, a guess among all ids "
+                f"alike has {self.chance:.2f}, and the predictions are as undecided ({self.entropy:.2f}); name the "
+                "folder of a trained model with model.path."
+            )
+        best = min(self.losses, key=self.losses.__getitem__)
+        ahead = loss - self.losses[best]
+        # below chance: ids of another tokenizer look shifted too, as a tied head knows its own input again
+        if self.losses[best] < self.chance and ahead > max(SHIFT_NATS, SHIFT_ERRORS * self.errors[best]):
+            late = "later" if best < 0 else "earlier"
+            return (
+                f"The targets lie {abs(best)} token{'s' * (abs(best) > 1)} {late} than what this model predicts: its "
+                f"loss is {loss:.2f} nats as they are and {self.losses[best]:.2f} with the targets moved by {best:+d}. "
+                "Labels must be shifted exactly once, by the data or by the model; mend the data set."
+            )
+        if loss > self.chance:
+            return (
+                f"The first loss is {loss:.2f} nats, worse than a guess among all ids alike ({self.chance:.2f}), so "
+                "these ids are not the model's; use its own tokenizer: data.tokenizer=from-model."
+            )
+        if self.published is not None and loss > (self.published + self.chance) / 2:
+            return (
+                f"The first loss is {loss:.2f} nats where this model is known for {self.published:.2f} on web text; "
+                "check that the text is of a language that it knows and that data.tokenizer=from-model."
+            )
+        return None
+
+    def line(self) -> str:
+        """For people: what was measured."""
+        moved = ", ".join(f"{shift:+d}: {loss:.2f}" for shift, loss in self.losses.items() if shift)
+        reached = f"; a gradient reaches {self.adapters - len(self.unreached)} of {self.adapters} adapter tensors"
+        return (
+            f"start check over {self.targets:,} targets: loss {self.losses.get(0, math.nan):.2f} (guessing "
+            f"{self.chance:.2f}, own entropy {self.entropy:.2f}; targets moved by {moved})"
+            + (reached if self.adapters else "")
+        )
+
+    def row(self) -> dict[str, Any]:
+        """For the `start` event."""
+        if not self.targets:
+            return {}
+        return {
+            "start_loss": min(self.losses.values()),
+            "start_loss_shifts": {f"{shift:+d}" if shift else "0": loss for shift, loss in self.losses.items()},
+            "start_entropy": self.entropy,
+        }
+
+
+def check_start(task: Task, model: nn.Module, autocast: Autocast, *, name: str = "") -> StartCheck | None:
+    """Measure the start on the first training examples. Weights, gradients, modes and random states are left alone.
+
+    Args:
+        task: its batches are (tokens, targets), int64, each (B, T).
+        model: `model(tokens_BT)` gives logits (B, T, V).
+        autocast: as in training.
+        name: of a known model, for its published loss.
+
+    Returns:
+        None where the task's batches have another form.
+    """
+    rows = list(_rows(task))
+    if not rows:
+        return None
+    measured = _measure(rows, model, autocast)
+    adapters = {n: p for n, p in model.named_parameters() if p.requires_grad and ".lora_B." in n}
+    unreached = _unreached(rows, model, autocast, adapters) if adapters else ()
+    losses, errors, entropy, vocabulary, targets = measured
+    known = PUBLISHED.get(name.removeprefix("openai-community/"))
+    return StartCheck(losses, errors, entropy, vocabulary, targets, len(adapters), unreached, known)
+
+
+def _rows(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
+    """Single rows (1, T) of the first micro-batches until there are enough targets."""
+    position, targets, count = 0, 0, 0
+    while targets < ENOUGH_TARGETS and count < MOST_ROWS and position < task.examples:
+        data = task.micro_batches(position, 0)
+        position += data.examples
+        for batch in data.batches:
+            if not _is_pair(batch):
+                return
+            for tokens_T, targets_T in zip(*batch, strict=True):
+                if targets >= ENOUGH_TARGETS or count >= MOST_ROWS:
+                    return
+                targets += int((targets_T != IGNORED).sum())
+                count += 1
+                yield tokens_T[None], targets_T[None]
+
+
+def _is_pair(batch: Any) -> bool:
+    return (
+        isinstance(batch, tuple)
+        and len(batch) == 2
+        and all(isinstance(part, Tensor) and part.ndim == 2 and part.dtype == torch.int64 for part in batch)
+        and batch[0].shape == batch[1].shape
+    )
+
+
+@torch.no_grad()
+def _measure(
+    rows: Iterable[tuple[Tensor, Tensor]], model: nn.Module, autocast: Autocast
+) -> tuple[dict[int, float], dict[int, float], float, int, int]:
+    """Losses and errors by shift, entropy, vocabulary and number of targets.
+
+    The target of position p is scored by the logits of p - k: the targets moved by k. Every shift scores the same
+    targets, so that the losses differ by the shift alone.
+    """
+    training = model.training
+    model.eval()
+    reach = max(map(abs, SHIFTS))
+    scores: dict[int, list[Tensor]] = {shift: [] for shift in SHIFTS}
+    entropies: list[Tensor] = []
+    vocabulary = 1
+    for tokens_BT, targets_BT in rows:
+        with autocast():
+            logits_TV = model(tokens_BT)[0]
+        logs_TV = logits_TV.float().log_softmax(-1)
+        vocabulary = logs_TV.shape[-1]
+        place_N = (targets_BT[0] != IGNORED).nonzero()[:, 0]
+        place_N = place_N[(place_N >= reach) & (place_N < len(logs_TV) - reach)]
+        wanted_N = targets_BT[0, place_N]
+        for shift, found in scores.items():
+            found.append(-logs_TV[place_N - shift, wanted_N].double().cpu())
+        chosen_NV = logs_TV[place_N]
+        entropies.append(-(chosen_NV.exp() * chosen_NV).sum(-1).double().cpu())
+    model.train(training)
+    together = {shift: torch.cat(found) for shift, found in scores.items()}
+    targets = len(together[0])
+    if not targets:
+        return dict.fromkeys(SHIFTS, math.nan), dict.fromkeys(SHIFTS, math.inf), math.nan, vocabulary, 0
+    losses = {shift: float(found.mean()) for shift, found in together.items()}
+    errors = {shift: float((together[0] - found).std()) / math.sqrt(targets) for shift, found in together.items()}
+    return losses, errors, float(torch.cat(entropies).mean()), vocabulary, targets
+
+
+def _unreached(
+    rows: list[tuple[Tensor, Tensor]], model: nn.Module, autocast: Autocast, adapters: dict[str, nn.Parameter]
+) -> tuple[str, ...]:
+    """Adapters whose gradient is absent or zero in training mode; B's, as A has none while B is zero."""
+    devices = sorted({p.device.index or 0 for p in adapters.values() if p.device.type == "cuda"})
+    training = model.training
+    tokens_BT, targets_BT = max(rows, key=lambda row: int((row[1] != IGNORED).sum()))
+    with torch.random.fork_rng(devices=devices):
+        model.train()
+        with autocast():
+            loss = model(tokens_BT, targets_BT)
+        found = torch.autograd.grad(loss, list(adapters.values()), allow_unused=True)
+    model.train(training)
+    return tuple(n for n, g in zip(adapters, found, strict=True) if g is None or not bool(g.abs().max() > 0))
