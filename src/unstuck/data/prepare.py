@@ -129,7 +129,7 @@ def prepare(
 
 def _identify(config: TextConfig, seed: int, foreign: TextTokenizer | None) -> tuple[str, Any]:
     """A key of everything that the tokens depend on, and a function that makes them."""
-    if foreign is None and config.tokenizer not in ("char", "bpe"):
+    if foreign is None and config.tokenizer not in ("char", "bpe", "wordpiece"):
         foreign = TextTokenizer.load(Path(config.tokenizer).expanduser())
     origin, read_corpus = _corpus(config)
 
@@ -139,6 +139,7 @@ def _identify(config: TextConfig, seed: int, foreign: TextTokenizer | None) -> t
     depends = [FORM, origin, seed, config.validation_share, config.validation_split, config.max_characters]
     depends.append(foreign.to_json() if foreign else config.tokenizer)
     depends.append([config.vocabulary, config.chat_tokens] if config.tokenizer == "bpe" else None)
+    depends.append([config.vocabulary, config.lowercase] if config.tokenizer == "wordpiece" else None)
     depends.append(config.remove_licences)
     return hashlib.blake2b(json.dumps(depends).encode(), digest_size=12).hexdigest(), read
 
@@ -204,6 +205,8 @@ def _tokenizer(config: TextConfig, parts: Split, several: bool) -> TextTokenizer
     train = [piece.text for piece in parts.train]
     if config.tokenizer == "bpe":
         return SubwordTokenizer.train(train, config.vocabulary, CHAT_TOKENS if config.chat_tokens else ())
+    if config.tokenizer == "wordpiece":
+        return SubwordTokenizer.train_wordpiece(train, config.vocabulary, lowercase=config.lowercase)
     held_out = [piece.text for pieces in parts.validation.values() for piece in pieces]
     # A text that is one document has no end to learn: nanoGPT's vocabulary of 65 stays 65.
     return CharacterTokenizer.of(train + held_out, end_of_text=several)

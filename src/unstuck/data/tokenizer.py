@@ -227,6 +227,13 @@ class SubwordTokenizer(TextTokenizer):
         inner.train_from_iterator(_sample(texts, BPE_TRAINING_CHARACTERS), trainer)
         return cls(inner.to_str())
 
+    @classmethod
+    def train_wordpiece(cls, texts: Sequence[str], vocabulary: int, *, lowercase: bool) -> SubwordTokenizer:
+        """Learn WordPiece with BERT's special tokens from the texts; see `unstuck.data.wordpiece`."""
+        from unstuck.data.wordpiece import train_wordpiece
+
+        return cls(train_wordpiece(_sample(texts, BPE_TRAINING_CHARACTERS), vocabulary, lowercase=lowercase))
+
     @property
     def vocabulary(self) -> int:
         return self._vocabulary

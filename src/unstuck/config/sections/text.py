@@ -25,10 +25,13 @@ class TextConfig(Section):
     )
     tokenizer: str = Field(
         "char",
-        description="char, bpe (trained on the training text), from-start (of the run that start_from names), "
-        "from-model (of a pretrained model) or a path of a tokenizer.json",
+        description="char, bpe or wordpiece (trained on the training text), from-start (of the run that start_from "
+        "names), from-model (of a pretrained model) or a path of a tokenizer.json",
     )
-    vocabulary: int = Field(4096, ge=16, description="size of the BPE vocabulary; the character tokenizer ignores it")
+    vocabulary: int = Field(
+        4096, ge=16, description="size of the BPE or WordPiece vocabulary; the character tokenizer ignores it"
+    )
+    lowercase: bool = Field(False, description="wordpiece: small letters without accents only (BERT uncased)")
     chat_tokens: bool = Field(
         False,
         description="bpe: reserve the tokens <|user|>, <|assistant|> and <|system|>, so that chat fine-tuning needs no "

@@ -1,0 +1,54 @@
+"""WordPiece (Wu et al., arXiv 1609.08144) with the special tokens of BERT, learned from the training text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from unstuck.errors import UserError
+
+# In this order they are ids 0 .. 4. [CLS] begins every window, [SEP] ends every document.
+CLASS, SEPARATOR, PADDING, MASK, UNKNOWN = SPECIAL = ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
+CONTINUES = "##"
+
+
+def train_wordpiece(texts: Iterable[str], vocabulary: int, *, lowercase: bool = False) -> str:
+    """The text of a `tokenizer.json`. The same texts give the same pieces.
+
+    Blanks and line ends only divide words: they are no tokens, so decoded text has single blanks.
+
+    Args:
+        texts: training text only, so that the tokenizer knows nothing of the validation text.
+        vocabulary: ids wanted: five special tokens, the characters of the text, and pieces.
+        lowercase: read all letters as small ones, and accented letters without their accent, as BERT uncased.
+
+    Raises:
+        UserError: the tokenizers library is not installed, or the vocabulary has no room for the characters.
+    """
+    try:
+        import tokenizers as library
+    except ImportError:
+        raise UserError("WordPiece needs the training extra: pip install 'unstuck[train]'.") from None
+    inner = library.Tokenizer(library.models.WordPiece(unk_token=UNKNOWN, continuing_subword_prefix=CONTINUES))
+    inner.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
+    inner.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
+    inner.decoder = library.decoders.WordPiece(prefix=CONTINUES)
+    trainer = library.trainers.WordPieceTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        continuing_subword_prefix=CONTINUES,
+        show_progress=False,
+    )
+    inner.train_from_iterator(texts, trainer)
+    if inner.get_vocab_size() > vocabulary:
+        raise UserError(
+            f"data.vocabulary={vocabulary} is too small for WordPiece on this text, whose characters alone need "
+            f"{inner.get_vocab_size()} ids; set data.vocabulary={2 * inner.get_vocab_size()} or more."
+        )
+    return str(inner.to_str())
+
+
+def special_ids(tokenizer: Any) -> dict[str, int]:
+    """Ids of BERT's special tokens in a `tokenizers.Tokenizer`, those it has."""
+    found = {name: tokenizer.token_to_id(name) for name in SPECIAL}
+    return {name: index for name, index in found.items() if index is not None}
