@@ -22,9 +22,11 @@ from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session
 from unstuck.train.metrics import MetricsWriter, json_ready
 from unstuck.train.observer import StopSignals
+from unstuck.train.optimizers.groups import numbers
 from unstuck.train.resume import Resumption
 from unstuck.train.saver import Saver
 from unstuck.train.start import checkpoint_of
+from unstuck.train.start_check import StartCheck, checked_start
 from unstuck.train.state import LoopState
 from unstuck.train.tasks.task import Share, Task
 from unstuck.train.weights import load_weights
@@ -44,6 +46,7 @@ class Parts:
     plan: plan.Plan
     groups: dict[str, dict[str, Any]]
     parameters: int
+    start_check: StartCheck | None = None  # of a pretrained model that has not been trained here yet
 
 
 def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
@@ -66,6 +69,7 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
         load_weights(model, snapshot.model, str(folder))
     elif config.start_from is not None:
         _start_from(model, config.start_from, task)
+    start_check = None if snapshot is not None else checked_start(config, task, model, chosen.autocast)
     built = optimizers.build(model, config.optimizer)
     groups = {
         group.name: {
@@ -78,8 +82,9 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
         }
         for group in built.groups
     }
-    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    in_embeddings = sum(p.numel() for name, p in model.named_parameters() if p.requires_grad and LOOKED_UP.search(name))
+    trained = [(name, numbers(p)) for name, p in model.named_parameters() if p.requires_grad]
+    parameters = sum(count for _, count in trained)
+    in_embeddings = sum(count for name, count in trained if LOOKED_UP.search(name))
     planned_run = plan.make_plan(
         config,
         examples=task.examples,
@@ -96,7 +101,7 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
             "compiled": (chosen.compiled, chosen.reasons["compiled"]),
         },
     )
-    return Parts(task, model, built, chosen, planned_run, groups, parameters)
+    return Parts(task, model, built, chosen, planned_run, groups, parameters, start_check)
 
 
 def _start_from(model: nn.Module, path: str, task: Task) -> None:

@@ -192,6 +192,9 @@ def _first_event(session: Session, folder: Path, parts: Parts, resumed: Resumpti
         "notes": list(parts.task.notes),
         "process": os.getpid(),
     }
+    if parts.start_check is not None:
+        row |= parts.start_check.row()
+        row["notes"] += parts.start_check.notes()
     if resumed is not None and session.metrics.size:
         row |= {
             "event": "resume",

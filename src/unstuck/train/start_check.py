@@ -24,6 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unstuck.config.schema import Config
+from unstuck.errors import UserError
 from unstuck.models.language_model import IGNORED
 from unstuck.train.tasks.task import Autocast, Task
 
@@ -120,6 +122,11 @@ class StartCheck:
             f"{self.chance:.2f}, own entropy {self.entropy:.2f}; targets moved by {moved})"
             + (reached if self.adapters else "")
         )
+
+    def notes(self) -> list[str]:
+        """What is printed when the run begins: the line, and what is wrong where the run goes on in spite of it."""
+        problem = self.problem()
+        return [self.line()] if problem is None else [self.line(), problem]
 
     def row(self) -> dict[str, Any]:
         """For the `start` event."""
@@ -232,3 +239,18 @@ def _unreached(
         found = torch.autograd.grad(loss, list(adapters.values()), allow_unused=True)
     model.train(training)
     return tuple(n for n, g in zip(adapters, found, strict=True) if g is None or not bool(g.abs().max() > 0))
+
+
+def checked_start(config: Config, task: Task, model: nn.Module, autocast: Autocast) -> StartCheck | None:
+    """`check_start` for a run about to begin; None where the model is not a pretrained one.
+
+    Raises:
+        UserError: the start is no pretrained model's, unless `model.start_check` is "report".
+    """
+    if config.model.architecture != "pretrained":
+        return None
+    found = check_start(task, model, autocast, name=config.model.path)
+    problem = None if found is None else found.problem()
+    if problem is not None and config.model.start_check == "stop":
+        raise UserError(f"Nothing was trained. {problem} To train in spite of it: model.start_check=report")
+    return found

@@ -34,6 +34,10 @@ def make(config: Config, device: torch.device, share: Share) -> Task:
     if data.kind not in LEARNS_FROM[task.kind]:
         fitting = [kind for kind, takes in LEARNS_FROM.items() if data.kind in takes]
         raise UserError(f"task.kind={task.kind} cannot learn from data.kind={data.kind}; set task.kind={fitting[0]}.")
+    if config.model.architecture == "pretrained":
+        from unstuck.models.hf_folder import fit_task
+
+        fit_task(config.model.path, task.kind)
     if task.kind == "causal":
         from unstuck.train.tasks.causal import Causal
 
