@@ -114,6 +114,11 @@ class Validation:
             by_source={source.name: measured[source.name] / source.targets for source in self._sources},
             targets=self.targets,
             bits_per_byte=nats / math.log(2) / total_bytes if len(known) == len(sizes) and total_bytes else None,
+            further={
+                f"bits_per_byte/{source.name}": measured[source.name] / math.log(2) / source.target_bytes
+                for source in self._sources
+                if source.target_bytes and len(self._sources) > 1
+            },
         )
 
 
