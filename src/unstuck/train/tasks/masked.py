@@ -73,6 +73,15 @@ class Special:
 NAMES = {"[CLS]": "<s>", "[MASK]": "<mask>", "[PAD]": "<pad>", "[SEP]": "</s>", "[UNK]": "<unk>"}
 
 
+def _own_tokenizer(config: Config) -> TextTokenizer | None:
+    """Of a pretrained model, where the recipe asks for it."""
+    if config.model.architecture != "pretrained" or config.data.tokenizer != "from-model":  # type: ignore[union-attr]
+        return None
+    from unstuck.models.hf_tokenizer import tokenizer_of
+
+    return tokenizer_of(config.model.path)
+
+
 def _first_id(tokenizer: TextTokenizer, *names: str) -> int | None:
     return next((i for name in names if (i := tokenizer.token_id(name)) is not None), None)
 
@@ -107,7 +116,11 @@ class Masked:
         assert isinstance(config.task, MaskedTask)
         self.task, self.training, self.seed = config.task, config.training, config.seed
         self.device, self.share = device, share
-        self.data = prepare(config.data)
+        # A model of transformers reads the hidden token's own place; ours the place before it, as a causal model does.
+        self.in_place = config.model.architecture == "pretrained"
+        if self.in_place and config.task.causal_share:
+            raise UserError("A pretrained masked model cannot be trained from left to right; set task.causal_share=0.")
+        self.data = prepare(config.data, tokenizer=_own_tokenizer(config))
         self.tokenizer: TextTokenizer | None = self.data.tokenizer
         self.special = Special.of(self.data.tokenizer)
         self.masking = Masking(
@@ -138,6 +151,8 @@ class Masked:
 
     def model_arguments(self) -> dict[str, Any]:
         longest = max(stage.context for stage in self.stages)
+        if self.in_place:
+            return {"vocabulary": self.data.vocabulary, "context": longest + 1}
         return {"vocabulary": self.data.vocabulary, "context": longest, "padding": self.special.padding}
 
     def micro_batches(self, position: int, update: int) -> MicroBatches:
@@ -159,6 +174,8 @@ class Masked:
         return MicroBatches(batches, targets, together * count, targets)
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        if self.in_place:
+            return Loss(model(batch.inputs_BT, batch.targets_BT, "sum"))
         return Loss(model(batch.inputs_BT, batch.targets_BT, "sum", batch.causal_rows))
 
     def validate(self, model: nn.Module, autocast: Autocast) -> Evaluation:
@@ -192,16 +209,17 @@ class Masked:
         self.data.tokenizer.save(folder)
 
     def hybrid(self, tokens: Ids, rate: float, seed: int, positions: Ids) -> tuple[Ids, Ids, npt.NDArray[np.bool_]]:
-        """Inputs and targets (b, T) of windows (b, T + 1), and which windows are causal.
+        """Inputs and targets of windows (b, T + 1), and which windows are causal. Shifted once they are (b, T).
 
         Window p is causal where p times the causal share passes a whole number, so any run of windows has its share.
         """
         share = self.task.causal_share
         causal = np.floor((positions + 1) * share) > np.floor(positions * share)
         seen, chosen = self.masking.hide(tokens, rate, seed, positions)
-        inputs = np.where(causal[:, None], tokens, seen)[:, :-1]
+        inputs = np.where(causal[:, None], tokens, seen)
         predicted = (chosen | causal[:, None]) & (tokens != self.special.padding)
-        return inputs, np.where(predicted, tokens, IGNORED)[:, 1:], causal
+        targets = np.where(predicted, tokens, IGNORED)
+        return (inputs, targets, causal) if self.in_place else (inputs[:, :-1], targets[:, 1:], causal)
 
     def _micro_steps(self, update: int) -> int:
         """Micro-batches of the update that comes after `update` updates."""

@@ -1,0 +1,199 @@
+"""Measure a trained model: validation loss, perplexity and bits per byte, or BLiMP."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from unstuck.errors import UserError
+
+if TYPE_CHECKING:
+    from unstuck.evaluate.blimp import BlimpResult
+    from unstuck.train.load import Loaded
+
+EXAMPLE = """
+unstuck evaluate runs/ltg-bert
+unstuck evaluate runs/ltg-bert --blimp blimp/data --limit 100
+unstuck evaluate models/gpt2 --blimp blimp/data
+unstuck evaluate models/gpt2 --data my-texts/
+"""
+
+
+def command(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="a run folder (its best checkpoint), a checkpoint, or a model in Hugging Face form")
+    ],
+    blimp: Annotated[
+        Path | None, typer.Option("--blimp", metavar="DIR", help="score BLiMP's minimal pairs (folder of .jsonl files)")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="with --blimp: so many pairs of each paradigm")] = None,
+    score: Annotated[
+        str,
+        typer.Option(
+            help="with --blimp: masked (pseudo-log-likelihood), causal (log-likelihood), both, or auto: all that the "
+            "model was trained for"
+        ),
+    ] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="draws the pairs of --limit")] = 1,
+    data: Annotated[
+        str | None, typer.Option(metavar="SOURCE", help="text to measure the loss on instead of the run's own")
+    ] = None,
+    which: Annotated[str, typer.Option(help="best or last checkpoint of a run folder")] = "best",
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
+) -> None:
+    """Measure the model of CHECKPOINT on its own validation data, or on BLiMP.
+
+    Losses are nats per token over all validation tokens, in float32. BLiMP: share of pairs whose good sentence is the
+    likelier one, a tie is half; chance is 50 %.
+    """
+    if which not in ("best", "last"):
+        raise UserError(f"--which is best or last, not '{which}'.")
+    if blimp is None:
+        if limit is not None:
+            raise UserError("--limit is for BLiMP: unstuck evaluate CHECKPOINT --blimp DIR --limit N")
+        document = _losses(checkpoint, which, data)
+        print(json.dumps(document, indent=1) if as_json else _loss_lines(document))
+        return
+    results = _blimp(checkpoint, which, blimp, limit, seed, score)
+    if as_json:
+        print(json.dumps({"checkpoint": str(checkpoint), "blimp": [r.document() for r in results]}, indent=1))
+    else:
+        _print_blimp(results)
+
+
+def _load(path: Path, which: str) -> Loaded:
+    """A run's model, or one in Hugging Face form."""
+    from unstuck.train.load import load_checkpoint
+
+    if not (path / "config.json").is_file():
+        return load_checkpoint(path, which)
+    from unstuck.models.hf_tokenizer import tokenizer_of
+    from unstuck.models.pretrained import Pretrained
+    from unstuck.train.load import Loaded
+
+    config = _pretrained_config(path, None)
+    tokenizer = tokenizer_of(str(path))
+    model = Pretrained(config.model, vocabulary=tokenizer.vocabulary, context=2)
+    return Loaded(config, model.eval(), tokenizer, path)
+
+
+def _pretrained_config(path: Path, source: str | None) -> Any:
+    """A recipe for a folder in Hugging Face form."""
+    from unstuck.config.schema import Config
+    from unstuck.models.hf_folder import objective_of
+
+    objective = objective_of(path)
+    data = {"kind": "text", "source": source or "builtin", "tokenizer": "from-model", "context": 128}
+    task = {"kind": objective} | ({"causal_share": 0.0} if objective == "masked" else {})
+    return Config.model_validate(
+        {"data": data, "task": task, "model": {"architecture": "pretrained", "path": str(path)}}
+    )
+
+
+def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
+    """Validation loss and what follows from it."""
+    from contextlib import nullcontext
+
+    import torch
+
+    from unstuck.train import tasks
+    from unstuck.train.tasks.task import Share
+
+    if (path / "config.json").is_file() and source is None:
+        raise UserError(f"{path} is a model without a run, so there is no text of its own; name one: --data SOURCE")
+    loaded = _load(path, which)
+    config = loaded.config
+    if source is not None:
+        changed = config.model_dump()
+        changed["data"] |= {"source": source}
+        if config.model.architecture != "pretrained" and loaded.tokenizer is not None:
+            from unstuck.train.start import tokenizer_file
+
+            changed["data"] |= {"tokenizer": str(tokenizer_file(loaded.path))}
+        config = type(config).model_validate(changed)
+    task = tasks.make(config, torch.device("cpu"), Share())
+    result = task.validate(loaded.model, nullcontext)
+    document: dict[str, Any] = {
+        "checkpoint": str(loaded.path),
+        "unit": task.unit,
+        "loss": result.loss,
+        "targets": result.targets,
+        "by_source": result.by_source,
+        "bits_per_byte": result.bits_per_byte,
+        "further": result.further,
+    }
+    if task.tokenizer is not None:
+        document["perplexity"] = result.perplexity
+    return document
+
+
+def _loss_lines(document: dict[str, Any]) -> str:
+    per_byte = document["bits_per_byte"]
+    lines = [f"{document['checkpoint']}: validation loss {document['loss']:.4f} {document['unit']}"]
+    if "perplexity" in document:
+        lines[0] += f", perplexity {document['perplexity']:,.2f}"
+    if per_byte is not None:
+        lines[0] += f", {per_byte:.4f} bits per byte"
+    lines[0] += f", over {document['targets']:,} targets"
+    by_source = document["by_source"]
+    if len(by_source) > 1:
+        width = max(map(len, by_source))
+        perplexities = "perplexity" in document
+        for source, loss in by_source.items():
+            bits = document["further"].get(f"bits_per_byte/{source}")
+            lines.append(
+                f"  {source:<{width}}  {loss:.4f}"
+                + (f"  perplexity {math.exp(min(loss, 700)):,.2f}" if perplexities else "")
+                + ("" if bits is None else f"  {bits:.4f} bits per byte")
+            )
+    rest = {k: v for k, v in document["further"].items() if not k.startswith("bits_per_byte/")}
+    lines += [f"  {name}  {value:.4f}" for name, value in rest.items()]
+    return "\n".join(lines)
+
+
+def _blimp(path: Path, which: str, folder: Path, limit: int | None, seed: int, score: str) -> list[BlimpResult]:
+    from unstuck.evaluate.blimp import SCORE_WISHES, evaluate_blimp, read_blimp
+
+    if score not in SCORE_WISHES:
+        raise UserError(f"--score is {', '.join(SCORE_WISHES)}, not '{score}'.")
+    paradigms = read_blimp(folder, limit, seed)
+
+    from unstuck.evaluate.blimp_models import scorers
+
+    loaded = _load(path, which)
+    if loaded.tokenizer is None:
+        raise UserError(f"{path} is no language model, so it scores no sentences; name a run with a text task.")
+    share = getattr(loaded.config.task, "causal_share", 0.0)
+    found = scorers(loaded.model, loaded.tokenizer, causal_share=share)
+    missing = {"both": {"masked", "causal"}, "auto": set()}.get(score, {score}) - found.keys()
+    if missing:
+        raise UserError(f"{path} was not trained for --score {score}; it has {' and '.join(found)}: use --score auto")
+    if score in found:
+        found = {score: found[score]}
+    results = evaluate_blimp(paradigms, found)
+    return [r for r in results if score != "both" or r.score == "both"]
+
+
+def _print_blimp(results: list[BlimpResult]) -> None:
+    """A line for each paradigm (accuracy and interval of each way of scoring, per cent), then the means."""
+    from unstuck.evaluate.blimp import PARADIGMS
+
+    width = max(len(p.name) for p in results[0].paradigms)
+    print(f"{'paradigm':<{width}}" + "".join(f"  {r.score + ' (95 %)':>20}" for r in results))
+    for rows in zip(*(r.paradigms for r in results), strict=True):
+        cells = [f"{100 * p.accuracy:.1f} ({100 * p.interval[0]:.1f}-{100 * p.interval[1]:.1f})" for p in rows]
+        print(f"{rows[0].name:<{width}}" + "".join(f"  {cell:>20}" for cell in cells))
+    for result in results:
+        low, high = result.interval
+        fields = ", ".join(f"{field} {100 * value:.1f}" for field, value in result.fields.items())
+        print(
+            f"\n{result.score}: {100 * result.mean:.2f} % is the mean of {len(result.paradigms)} paradigms (95 %: "
+            f"{100 * low:.2f}-{100 * high:.2f}; chance 50)\n"
+            f"  {result.pairs:,} pairs, {result.ties:,} ties, each counted as half; fields: {fields}"
+        )
+    if len(results[0].paradigms) != PARADIGMS:
+        print(f"\nBLiMP has {PARADIGMS} paradigms: these means are of a part.")
