@@ -55,7 +55,7 @@ def export(model: nn.Module, tokenizer: TextTokenizer | None, folder: Path, *, a
         adapter: write the adapters alone, in peft's form, instead of merging them.
 
     Raises:
-        UserError: the model has no such form; or no adapters.
+        UserError: the model has no such form, or no adapters; or its tokenizer has characters, not pieces of words.
         OSError: the folder cannot be written.
     """
     if adapter:
@@ -66,28 +66,26 @@ def export(model: nn.Module, tokenizer: TextTokenizer | None, folder: Path, *, a
         settings["default"].base_model_name_or_path = kind
     else:
         network = network_of(model, end_of_text=getattr(tokenizer, "end_of_text", None))
-    folder.mkdir(parents=True, exist_ok=True)
-    with quiet(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        network.save_pretrained(folder)  # type: ignore[operator]
-    if tokenizer is not None:
-        save_tokenizer(tokenizer, folder, longest=int(model.context))  # type: ignore[arg-type]
-
-
-def save_tokenizer(tokenizer: TextTokenizer, folder: Path, *, longest: int) -> None:
-    """Write tokenizer.json and tokenizer_config.json so that AutoTokenizer gives the same ids.
-
-    Args:
-        longest: tokens of the longest text that the model takes.
-
-    Raises:
-        UserError: a character tokenizer, which transformers cannot read.
-    """
-    if not isinstance(tokenizer, SubwordTokenizer):
+    if tokenizer is not None and not isinstance(tokenizer, SubwordTokenizer):
         raise UserError(
             "transformers has no character tokenizer, so this run cannot be exported whole; train it with "
             "data.tokenizer=bpe."
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network.save_pretrained(folder)  # type: ignore[operator]
+    (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
+    if tokenizer is not None:
+        save_tokenizer(tokenizer, folder, longest=int(model.context))  # type: ignore[arg-type]
+
+
+def save_tokenizer(tokenizer: SubwordTokenizer, folder: Path, *, longest: int) -> None:
+    """Write tokenizer.json and tokenizer_config.json so that AutoTokenizer gives the same ids.
+
+    Args:
+        longest: tokens of the longest text that the model takes.
+    """
     tokenizer.save(folder)
     settings: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": longest}
     settings |= {"clean_up_tokenization_spaces": False}

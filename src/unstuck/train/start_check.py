@@ -143,7 +143,7 @@ def check_start(task: Task, model: nn.Module, autocast: Autocast, *, name: str =
     """Measure the start on the first training examples. Weights, gradients, modes and random states are left alone.
 
     Args:
-        task: its batches are (tokens, targets), int64, each (B, T).
+        task: its batches hold tokens and targets, int64, each (B, T).
         model: `model(tokens_BT)` gives logits (B, T, V).
         autocast: as in training.
         name: of a known model, for its published loss.
@@ -169,9 +169,10 @@ def _rows(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
         data = task.micro_batches(position, 0)
         position += data.examples
         for batch in data.batches:
-            if not _is_pair(batch):
+            tokens_BT, targets_BT = _pair(batch)
+            if not _fit(tokens_BT, targets_BT):
                 return
-            for tokens_T, targets_T in zip(*batch, strict=True):
+            for tokens_T, targets_T in zip(tokens_BT, targets_BT, strict=True):
                 if targets >= ENOUGH_TARGETS or count >= MOST_ROWS:
                     return
                 targets += int((targets_T != IGNORED).sum())
@@ -179,13 +180,16 @@ def _rows(task: Task) -> Iterator[tuple[Tensor, Tensor]]:
                 yield tokens_T[None], targets_T[None]
 
 
-def _is_pair(batch: Any) -> bool:
-    return (
-        isinstance(batch, tuple)
-        and len(batch) == 2
-        and all(isinstance(part, Tensor) and part.ndim == 2 and part.dtype == torch.int64 for part in batch)
-        and batch[0].shape == batch[1].shape
-    )
+def _pair(batch: Any) -> tuple[Any, Any]:
+    """Tokens and targets of a causal batch (a tuple) or a masked one (which names them)."""
+    if isinstance(batch, tuple) and len(batch) == 2:
+        return batch
+    return getattr(batch, "inputs_BT", None), getattr(batch, "targets_BT", None)
+
+
+def _fit(tokens: Any, targets: Any) -> bool:
+    both = isinstance(tokens, Tensor) and isinstance(targets, Tensor)
+    return both and tokens.ndim == 2 and tokens.dtype == torch.int64 and tokens.shape == targets.shape
 
 
 @torch.no_grad()
