@@ -43,8 +43,13 @@ class Group:
 
     @property
     def count(self) -> int:
-        """Numbers in its tensors."""
-        return sum(p.numel() for p in self.parameters.values())
+        """Numbers in its tensors; a complex one counts as the two that it is."""
+        return sum(map(numbers, self.parameters.values()))
+
+
+def numbers(parameter: nn.Parameter) -> int:
+    """Real numbers in a tensor."""
+    return parameter.numel() * (2 if parameter.is_complex() else 1)
 
 
 def assign_groups(named: Iterable[tuple[str, nn.Parameter]], config: OptimizerConfig) -> list[Group]:

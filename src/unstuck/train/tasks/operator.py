@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -35,7 +36,7 @@ class Operator:
     """
 
     example = "field"
-    tokens_per_example = None
+    tokens_per_example: int | None = None
     tokenizer: TextTokenizer | None = None
 
     def __init__(self, config: Config, device: torch.device, share: Share, data: FieldsData | None = None) -> None:
@@ -76,7 +77,8 @@ class Operator:
             chosen = self.order.batch(micro_step)
             inputs, targets = self.data.train_inputs[chosen], self.data.train_targets[chosen]
             if self.symmetries:
-                inputs, targets = symmetric_images(inputs, targets, np.random.default_rng([self.seed, 1, micro_step]))
+                begins = micro_step * together
+                inputs, targets = symmetric_images(inputs, targets, self._drawn(range(begins, begins + together)))
             mine = slice(self.share.rank * self.batch_size, (self.share.rank + 1) * self.batch_size)
             batches.append(
                 (
@@ -86,6 +88,12 @@ class Operator:
             )
         fields = together * self.accumulation
         return MicroBatches(batches, targets=fields, examples=fields, tokens=None)
+
+    def _drawn(self, positions: range) -> npt.NDArray[np.int64]:
+        """For `symmetric_images`, (B, 3): by the place of each field in the run, so that batch and accumulation may
+        change and the images do not."""
+        choices = (self.data.points[0], 2, 2)
+        return np.stack([np.random.default_rng([self.seed, 1, p]).integers(choices) for p in positions])
 
     def loss(self, model: nn.Module, batch: Any) -> Loss:
         inputs_BXY, targets_BXY = batch
@@ -155,16 +163,19 @@ def measure_pairs(
     return Evaluation(loss=loss, by_source={}, targets=len(inputs_PXY), further=further)
 
 
-def symmetric_images(inputs: Fields, targets: Fields, random: np.random.Generator) -> tuple[Fields, Fields]:
-    """Each pair under a random symmetry of Navier-Stokes with the forcing of `data.navier_stokes`, (B, N, N) each.
+def symmetric_images(inputs: Fields, targets: Fields, drawn: npt.NDArray[np.int64]) -> tuple[Fields, Fields]:
+    """Each pair under a symmetry of Navier-Stokes with the forcing of `data.navier_stokes`, (B, N, N) each.
 
     The forcing is a wave in x + y with its crest at x + y = 1/8. What maps the equation and it to themselves:
     a shift by (a, -a); a half turn about a point with 2 (x + y) = 1/4; and the mirror image x <-> y, which turns the
     sign of the vorticity, followed by a shift of the wave by half its length.
+
+    Args:
+        drawn: (B, 3): the shift a in points, whether to turn, whether to mirror.
     """
     points = inputs.shape[-1]
     pairs = np.stack((inputs, targets), axis=1)
-    for i, (shift, turned, mirrored) in enumerate(random.integers((points, 2, 2), size=(len(pairs), 3))):
+    for i, (shift, turned, mirrored) in enumerate(drawn):
         pair = pairs[i]
         if mirrored:
             pair = np.roll(-pair.transpose(0, 2, 1), points // 2, axis=1)
