@@ -275,12 +275,18 @@ PER_EPOCH = {"steps_per_epoch", "updates_per_epoch", "iters_per_epoch", "batches
 
 
 def _unstuck_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:
-    """Both warm-ups null: there is none, on purpose. A null clip is no clipping. start_from null: fresh."""
+    """Both warm-ups null: there is none, on purpose. A null clip is no clipping. start_from null: fresh, unless the
+    model is a pretrained one. A rank means LoRA only where the adapter is one."""
     steps, start = raw.get("schedule.warmup_updates"), raw.get("start_from")
     if steps is not None and "warmup_updates" not in found and "warmup_share" not in found:
         found["warmup_updates"] = replace(steps, value=0, written=None)
     if start is not None:
         found["start"] = replace(start, value="fresh" if start.value is None else "checkpoint", written=start.value)
+    architecture, adapter, rank = (raw.get(f"model.{key}") for key in ("architecture", "adapter.kind", "adapter.rank"))
+    if architecture is not None and architecture.value == "pretrained" and (start is None or start.value is None):
+        found["start"] = replace(architecture, value="pretrained", written=architecture.value)
+    if adapter is not None and rank is not None and adapter.value == "lora":
+        found["lora_rank"] = replace(rank, written=rank.value)
 
 
 SPECIAL = {"huggingface": _huggingface_rules, "nanogpt": _nanogpt_rules, "unstuck": _unstuck_rules}

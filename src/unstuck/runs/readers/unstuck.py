@@ -137,9 +137,6 @@ def _add_start(run: Run, start: Mapping[str, Any], source: Source) -> None:
         origin = run.raw_settings.get("start_from")
         fresh = origin is None or origin.value is None
         run.settings["start"] = Setting("fresh" if fresh else "checkpoint", "start_from", source)
-        architecture = run.raw_settings.get("model.architecture")
-        if fresh and architecture is not None and architecture.value == "pretrained":
-            run.settings["start"] = Setting("pretrained", "model.architecture", source)
 
 
 def _update(row: Mapping[str, Any]) -> int | None:
