@@ -1,4 +1,4 @@
-"""Measure a trained model: validation loss, perplexity and bits per byte, or BLiMP."""
+"""Measure a trained model: validation loss, perplexity and bits per byte, BLiMP, or a roll-out of fields."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ unstuck evaluate runs/ltg-bert
 unstuck evaluate runs/ltg-bert --blimp blimp/data --limit 100
 unstuck evaluate models/gpt2 --blimp blimp/data
 unstuck evaluate models/gpt2 --data my-texts/
+unstuck evaluate runs/navier-stokes --rollout 10 --html rollout.html
 """
 
 
@@ -42,16 +43,32 @@ def command(
     data: Annotated[
         str | None, typer.Option(metavar="SOURCE", help="text to measure the loss on instead of the run's own")
     ] = None,
+    rollout: Annotated[
+        int | None,
+        typer.Option(metavar="STEPS", min=1, help="neural operators: so many steps ahead on their own predictions"),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="with --rollout: errors and fields as one page")
+    ] = None,
     which: Annotated[str, typer.Option(help="best or last checkpoint of a run folder")] = "best",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
 ) -> None:
     """Measure the model of CHECKPOINT on its own validation data, or on BLiMP.
 
     Losses are nats per token over all validation tokens, in float32. BLiMP: share of pairs whose good sentence is the
-    likelier one, a tie is half; chance is 50 %.
+    likelier one, a tie is half; chance is 50 %. Operators: relative errors on the validation and on the test
+    trajectories.
     """
     if which not in ("best", "last"):
         raise UserError(f"--which is best or last, not '{which}'.")
+    if html is not None and rollout is None:
+        raise UserError("--html draws a roll-out: unstuck evaluate CHECKPOINT --rollout 10 --html FILE")
+    if rollout is not None:
+        from unstuck.evaluate.rollout import evaluate_rollout
+
+        rolled = evaluate_rollout(_load(checkpoint, which), rollout, html)
+        print(json.dumps(rolled.to_json(), indent=1) if as_json else rolled.lines())
+        return
     if blimp is None:
         if limit is not None:
             raise UserError("--limit is for BLiMP: unstuck evaluate CHECKPOINT --blimp DIR --limit N")
@@ -128,6 +145,9 @@ def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
     }
     if task.tokenizer is not None:
         document["perplexity"] = result.perplexity
+    if (test := getattr(task, "test", None)) is not None:  # held out from validation too
+        tested = test(loaded.model, nullcontext)
+        document["test"] = {"loss": tested.loss, "targets": tested.targets, "further": tested.further}
     return document
 
 
@@ -152,6 +172,9 @@ def _loss_lines(document: dict[str, Any]) -> str:
             )
     rest = {k: v for k, v in document["further"].items() if not k.startswith("bits_per_byte/")}
     lines += [f"  {name}  {value:.4f}" for name, value in rest.items()]
+    if (tested := document.get("test")) is not None:
+        lines.append(f"test loss {tested['loss']:.4f} {document['unit']}, over {tested['targets']:,} targets")
+        lines += [f"  {name}  {value:.4f}" for name, value in tested["further"].items()]
     return "\n".join(lines)
 
 

@@ -6,6 +6,7 @@ Shapes: R test trajectories, S steps, fields of X x Y points.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from unstuck.errors import UserError
 from unstuck.evaluate.operator_losses import relative_h1, relative_l2
 from unstuck.train.load import Loaded
 
-# Steps whose fields are kept to be drawn.
+# Records that the roll-outs of one trajectory begin at, and steps whose fields are kept to be drawn.
+STARTS = 5
 PICTURES = 4
 
 
@@ -71,8 +73,26 @@ class Rollout:
             ],
         }
 
+    def lines(self) -> str:
+        """A table for people."""
+        rows = [f"{len(self.errors)} roll-outs of the test trajectories; relative L2 error against the solver"]
+        rows.append(f"{'step':>5}  {'mean':>8}  {'10 %':>8}  {'90 %':>8}  {'H1':>8}  {'input given back':>16}")
+        rows += [
+            f"{r['step']:>5}  {r['mean']:>8.4f}  {r['low']:>8.4f}  {r['high']:>8.4f}  {r['h1']:>8.4f}  "
+            f"{r['repeated']:>16.4f}"
+            for r in self.to_json()["per_step"]
+        ]
+        return "\n".join(rows)
 
-STARTS = 5
+
+def evaluate_rollout(loaded: Loaded, steps: int, page: Path | None) -> Rollout:
+    """`rollout`, with its page of plots where one is asked for."""
+    from unstuck.report.html_rollout import write_rollout
+
+    found = rollout(loaded, steps)
+    if page is not None:
+        write_rollout(page, found, title=f"{loaded.config.name}: {steps} steps on its own predictions")
+    return found
 
 
 def rollout(loaded: Loaded, steps: int, data: FieldsData | None = None) -> Rollout:

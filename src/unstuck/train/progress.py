@@ -128,7 +128,7 @@ class Progress:
             if name in row:
                 parts.append(f"{row[name]:,.0f} {unit}")
         parts.append(f"{duration((self._planned - row['update']) * seconds / max(1, done))} left")
-        if self._projected is not None:
+        if self._projected is not None and self._projected >= 10**-self._digits:
             parts.append(f"projected {self._projected:.{self._digits}f}")
         return "  ".join(parts)
 

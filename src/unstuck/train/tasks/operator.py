@@ -100,14 +100,15 @@ class Operator:
         return Loss(self.measure(model(inputs_BXY), targets_BXY).sum())
 
     def validate(self, model: nn.Module, autocast: Autocast) -> Evaluation:
-        return measure_pairs(
-            model,
-            self.data.validation_inputs,
-            self.data.validation_targets,
-            device=self.device,
-            autocast=autocast,
-            h1=self.unit == "relative H1",
-        )
+        return self._measure(model, self.data.validation_inputs, self.data.validation_targets, autocast)
+
+    def test(self, model: nn.Module, autocast: Autocast) -> Evaluation:
+        """The same over every pair of the test trajectories; for `unstuck evaluate` only."""
+        return self._measure(model, *self.data.test_pairs(), autocast)
+
+    def _measure(self, model: nn.Module, inputs: Fields, targets: Fields, autocast: Autocast) -> Evaluation:
+        h1 = self.unit == "relative H1"
+        return measure_pairs(model, inputs, targets, device=self.device, autocast=autocast, h1=h1)
 
     def after_update(self, model: nn.Module, update: int) -> Mapping[str, float]:
         return {}
