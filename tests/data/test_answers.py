@@ -111,7 +111,7 @@ def test_an_answer_that_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> N
     rows = [*questions(20), {"prompt": "Why?", "response": "because " * 200}]
     data = prepared(write(tmp_path / "qa.jsonl", rows), context=60)
     assert any("1 of 21 examples were dropped" in note for note in data.notes)
-    dropped = prepared(write(tmp_path / "b.jsonl", rows[:-1] + [{"prompt": "w " * 99, "response": "x"}]),
+    dropped = prepared(write(tmp_path / "b.jsonl", [*rows[:-1], {"prompt": "w " * 99, "response": "x"}]),
                        context=60, too_long="drop")  # fmt: skip
     assert any("1 of 21 examples were dropped" in note for note in dropped.notes)
 
