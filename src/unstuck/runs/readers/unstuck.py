@@ -20,8 +20,15 @@ FORMAT = "unstuck-run"
 HIDDEN_SETTINGS = ("inject_fault",)
 
 LOSSES = ("train/loss", "val/loss", "train/objective")
-# Unit of the loss in the start event -> task. Without a unit (runs of before there were several) it is causal text.
-TASKS = {"relative L2": "regression", "relative H1": "regression"}
+# Canonical task by `task.kind` of the configuration, else by the unit of the loss in the start event. Without either
+# (runs of before there were several) it is causal text.
+TASKS = {
+    "causal": "causal-lm",
+    "masked": "masked-lm",
+    "operator": "regression",
+    "relative L2": "regression",
+    "relative H1": "regression",
+}
 UNITS = {
     "throughput/tokens_per_second": "tokens/s",
     "throughput/examples_per_second": "examples/s",
@@ -131,8 +138,12 @@ def _add_start(run: Run, start: Mapping[str, Any], source: Source) -> None:
     derived = start.get("derived")
     if isinstance(derived, dict):
         run.raw_settings["derived"] = Setting(derived, "derived", source)
-    task = TASKS.get(str(start.get("unit")), "causal-lm")
-    run.settings.setdefault("task", Setting(task, "unit", source))
+    kind = run.raw_settings.get("task.kind")
+    named = TASKS.get(str(kind.value)) if kind is not None else None
+    if kind is not None and named is not None:
+        run.settings["task"] = Setting(named, "task.kind", kind.source)
+    else:
+        run.settings.setdefault("task", Setting(TASKS.get(str(start.get("unit")), "causal-lm"), "unit", source))
     if "start" not in run.settings:
         origin = run.raw_settings.get("start_from")
         fresh = origin is None or origin.value is None
