@@ -14,6 +14,8 @@ from torch import Tensor
 
 from unstuck.errors import UserError
 
+SMALLEST_TEMPERATURE = 1e-6  # colder ones overflow float32 and draw the same
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -98,7 +100,8 @@ def choose(logits_NV: Tensor, seen_NV: Tensor, sampling: Sampling, generators: S
     logits_NV = penalise(logits_NV, seen_NV, sampling.repetition_penalty)
     if sampling.temperature == 0:
         return logits_NV.argmax(-1)
-    logits_NV = logits_NV / sampling.temperature
+    highest_N1 = logits_NV.max(-1, keepdim=True).values
+    logits_NV = (logits_NV - highest_N1) / max(sampling.temperature, SMALLEST_TEMPERATURE)
     if sampling.top_k is not None:
         logits_NV = keep_top_k(logits_NV, sampling.top_k)
     if sampling.top_p is not None:
