@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,9 +34,13 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, *, lowercase: bool = 
     inner.normalizer = library.normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
     inner.pre_tokenizer = library.pre_tokenizers.BertPreTokenizer()
     inner.decoder = library.decoders.WordPiece(prefix=CONTINUES)
+    texts = list(texts)
+    # The library numbers the characters inside words in an order that differs from run to run, and breaks ties between
+    # merges by these numbers; reserved in order beforehand, they make the pieces a function of the texts.
+    inside = [CONTINUES + character for character in sorted(_inner_characters(inner, texts))]
     trainer = library.trainers.WordPieceTrainer(
         vocab_size=vocabulary,
-        special_tokens=list(SPECIAL),
+        special_tokens=[*SPECIAL, *inside],
         continuing_subword_prefix=CONTINUES,
         show_progress=False,
     )
@@ -45,7 +50,18 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, *, lowercase: bool = 
             f"data.vocabulary={vocabulary} is too small for WordPiece on this text, whose characters alone need "
             f"{inner.get_vocab_size()} ids; set data.vocabulary={2 * inner.get_vocab_size()} or more."
         )
-    return str(inner.to_str())
+    document = json.loads(inner.to_str())
+    document["added_tokens"] = [token for token in document["added_tokens"] if token["content"] in SPECIAL]
+    return json.dumps(document, ensure_ascii=False)
+
+
+def _inner_characters(tokenizer: Any, texts: Iterable[str]) -> set[str]:
+    """Characters that stand anywhere but at the start of a word."""
+    words: set[str] = set()
+    for text in texts:
+        normal = tokenizer.normalizer.normalize_str(text)
+        words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+    return {character for word in words for character in word[1:]}
 
 
 def special_ids(tokenizer: Any) -> dict[str, int]:

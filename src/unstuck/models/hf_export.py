@@ -14,6 +14,7 @@ from unstuck.data.tokenizer import SubwordTokenizer, TextTokenizer
 from unstuck.errors import UserError
 from unstuck.models.gpt2 import GPT2
 from unstuck.models.hf_load import quiet
+from unstuck.models.ltg_bert import LtgBert
 from unstuck.models.pretrained import Pretrained
 
 LAYERNORM_EPSILON = 1e-5  # of torch, and of GPT-2
@@ -27,7 +28,7 @@ def network_of(model: nn.Module, *, end_of_text: int | None = None, dropout: flo
     """A network of transformers with the model's weights, in evaluation mode, adapters merged.
 
     Args:
-        model: of architecture gpt2 or pretrained; the latter's network is taken over and changed.
+        model: of architecture gpt2, ltg-bert or pretrained; the latter's network is taken over and changed.
         end_of_text: id that its config.json names as begin and end of text.
         dropout: of the network; None: the model's own.
 
@@ -39,6 +40,10 @@ def network_of(model: nn.Module, *, end_of_text: int | None = None, dropout: flo
     if isinstance(model, Pretrained):
         merged: nn.Module = model.network.merge_and_unload() if model.adapted else model.network  # type: ignore[operator]
         return merged.eval()
+    if isinstance(model, LtgBert):
+        from unstuck.integrations.transformers import network_of_ltg_bert
+
+        return network_of_ltg_bert(model)
     raise UserError(
         f"A model of class {type(model).__name__} has no form in transformers; train one with "
         "model.architecture=gpt2, or go on from its weights here: start_from=RUN"

@@ -41,6 +41,8 @@ def load_network(folder: Path, *, dropout: float | None = None) -> nn.Module:
     objective: Objective = objective_of(folder)
     loader: Any = AutoModelForMaskedLM if objective == "masked" else AutoModelForCausalLM
     content = read_config(folder)
+    if content["model_type"] == "unstuck-ltg-bert":
+        import unstuck.integrations.transformers  # noqa: F401 - makes the type known
     if "auto_map" in content and content["model_type"] not in _known_types():
         raise UserError(
             f"{folder} needs Python code of its own ({content['auto_map']}), and code from a model's folder is never "

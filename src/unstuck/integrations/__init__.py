@@ -1,0 +1,1 @@
+"""What joins unstuck to other libraries, one file each; importing a file registers what it offers."""
