@@ -93,3 +93,42 @@ def test_fewer_characters_keep_every_source() -> None:
     assert sum(len(d.text) for d in kept) == 6000
     assert {d.source for d in kept} == {"a", "b"}
     assert kept == shorten(documents, 6000)
+
+
+def test_a_shelf_of_few_long_books_is_validated_on_every_book(tmp_path: Path) -> None:
+    for name, size in (("long", 40_000), ("longer", 90_000), ("short", 900)):
+        lines = [f"{name} {n}\n\n" for n in range(size // 10)]
+        (tmp_path / f"{name}.txt").write_text("".join(lines))
+    data = prepare(TextConfig(source=str(tmp_path), sources="files", validation_split="pieces", context=16))
+    assert set(data.validation) == {"long", "longer", "short"}
+    for source, tokens in data.validation.items():
+        assert source in data.tokenizer.decode(tokens)
+    share = data.validation_tokens / (data.validation_tokens + len(data.train_tokens))
+    assert share == pytest.approx(0.1, abs=0.02)
+
+
+def test_pieces_come_from_all_over_a_document_and_make_it_whole_again() -> None:
+    text = "".join(f"Paragraph {n} of the book.\n\n" for n in range(40_000))
+    parts = split([Document("s", "book", text)], share=0.1, mode="pieces")
+    held_out = parts.validation["s"]
+    assert len(held_out) > 3
+    assert all(piece.text.startswith("Paragraph") and piece.text.endswith("\n\n") for piece in held_out)
+    places = sorted(text.index(piece.text) / len(text) for piece in held_out)
+    assert places[0] < 0.3
+    assert places[-1] > 0.7
+    everything = parts.train + held_out
+    assert "".join(p.text for p in sorted(everything, key=lambda p: text.index(p.text))) == text
+    assert sum(piece.ends for piece in everything) == 1
+
+
+def test_files_are_sources_only_where_they_are_few(tmp_path: Path) -> None:
+    for n in range(3):
+        (tmp_path / "books").mkdir(exist_ok=True)
+        (tmp_path / "books" / f"{n}.txt").write_text(f"{n} some text.\n")
+    assert {f.source for f in find_files(tmp_path, "files")[0]} == {"0", "1", "2"}
+    assert {f.source for f in find_files(tmp_path, "folders")[0]} == {"books"}
+    for n in range(70):
+        (tmp_path / "books" / f"more{n}.txt").write_text("text\n")
+    files, notes = find_files(tmp_path, "files")
+    assert {f.source for f in files} == {"books"}
+    assert "73 files, more than the 64" in notes[0]
