@@ -138,6 +138,7 @@ def test_reloads_in_transformers_with_the_same_logits(tmp_path: Path) -> None:
         "[MASK]",
     )
     assert theirs("The text", add_special_tokens=False).input_ids == tokenizer.encode("the text").tolist()
+    assert theirs("The text").input_ids[0] == theirs.cls_token_id  # as the windows of training begin
     batch = tokens(3, 9)
     batch[2, 6:] = PADDING
     torch.testing.assert_close(masked(batch).logits[:, 1:], model(batch)[:, :-1], rtol=0, atol=0)

@@ -50,6 +50,10 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, *, lowercase: bool = 
             f"data.vocabulary={vocabulary} is too small for WordPiece on this text, whose characters alone need "
             f"{inner.get_vocab_size()} ids; set data.vocabulary={2 * inner.get_vocab_size()} or more."
         )
+    special = [(name, inner.token_to_id(name)) for name in (CLASS, SEPARATOR)]
+    inner.post_processor = library.processors.TemplateProcessing(  # for transformers; here windows are made by hand
+        single=f"{CLASS} $A", pair=f"{CLASS} $A {SEPARATOR} $B", special_tokens=special
+    )
     document = json.loads(inner.to_str())
     document["added_tokens"] = [token for token in document["added_tokens"] if token["content"] in SPECIAL]
     return json.dumps(document, ensure_ascii=False)
