@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.models.hf_forms import (
 from tests.train.conftest import last_weights, losses, rows
 from unstuck.cli.main import main
 from unstuck.config.recipe import Recipe, load_recipe
+from unstuck.errors import UserError
 from unstuck.models import build
 from unstuck.models.pretrained import Pretrained
 from unstuck.runs.readers import read_runs
@@ -271,3 +273,15 @@ def test_a_run_of_ours_can_be_fine_tuned(tmp_path: Path, questions: Path):
     start = rows(tmp_path / "tuned", "start")[0]
     assert start["start_loss"] < 0.7 * 5.7
     assert rows(tmp_path / "tuned", "evaluation")[-1]["val/loss"] < start["start_loss"]
+
+
+def test_a_run_goes_on_where_its_base_has_moved_and_not_on_another(
+    base: Path, untrained: Path, questions: Path, tmp_path: Path
+):
+    train(_recipe(base, questions, tmp_path), folder=tmp_path / "run", report=False)
+    moved = shutil.copytree(base, tmp_path / "moved")
+    longer = ["training.updates=16"]
+    train(_recipe(moved, questions, tmp_path, *longer), resume=tmp_path / "run", report=False)
+    assert max(losses(tmp_path / "run")) == 16
+    with pytest.raises(UserError, match="trained on another model"):
+        train(_recipe(untrained, questions, tmp_path, "training.updates=20"), resume=tmp_path / "run", report=False)

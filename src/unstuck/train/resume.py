@@ -9,9 +9,12 @@ from typing import Any
 
 from unstuck.errors import UserError
 
-# Settings that the weights or the token ids depend on. Dropout has no tensor, so it may change.
+# Settings that the weights or the token ids depend on. Dropout has no tensor, so it may change; a pretrained base may
+# have moved: adapters know theirs by a fingerprint, and a full checkpoint holds every weight.
 PART_OF_THE_MODEL = ("model.", "data.", "task.")
-MAY_CHANGE = {"model.dropout"}
+MAY_CHANGE = {
+    "model.dropout", "model.path", "model.adapter.dropout", "model.gradient_checkpointing", "model.start_check",
+}  # fmt: skip
 NOT_BIT_FOR_BIT = {"training.precision", "training.device", "training.threads", "training.compile"}
 
 
