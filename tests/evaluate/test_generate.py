@@ -14,6 +14,7 @@ from unstuck.config.sections.gpt import GPTConfig
 from unstuck.data import SubwordTokenizer
 from unstuck.errors import UserError
 from unstuck.evaluate.generate import TextStream, complete, next_logits
+from unstuck.evaluate.generate_cache import CachedGPT
 from unstuck.evaluate.generate_sampling import PRESETS, Sampling, choose, keep_top_k, keep_top_p, penalise
 from unstuck.models import build
 from unstuck.train.run import train
@@ -112,6 +113,27 @@ def test_a_row_of_a_batch_is_what_it_is_alone_also_beyond_the_context(architectu
     expected = model(torch.tensor([ids[-8:]]))[0, -1]
     found = next_logits(model, torch.tensor([ids]), torch.tensor([20]), torch.device("cpu"))[0]
     assert torch.allclose(expected, found, atol=1e-5)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_cached_keys_and_values_give_the_logits_of_the_whole_window(full: bool) -> None:
+    torch.manual_seed(1)
+    config = GPTConfig(
+        layers=3, heads=2, width=16, ngrams=4 * full, value_embeddings=full, input_skip=full, smear=full
+    )  # fmt: skip
+    model = build(config, vocabulary=30, context=12).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    tokens = torch.randint(30, (4, 12))
+    cache, rows = CachedGPT(model), torch.tensor([0, 1, 2, 3])  # type: ignore[arg-type]
+    with torch.no_grad():
+        for length in range(5, 13):
+            kept = None
+            if length == 8:  # two rows are finished
+                kept, rows = torch.tensor([0, 2]), torch.tensor([0, 2])
+            found = cache.next_logits(tokens[rows, :length], kept)
+            plain = next_logits(model, tokens[rows], torch.full((len(rows),), length), torch.device("cpu"))
+            assert torch.allclose(found, plain, atol=1e-4), length
 
 
 def test_text_comes_as_a_whole_whatever_the_bytes_of_a_token() -> None:

@@ -1,8 +1,9 @@
 """Text from a causal language model, token by token.
 
-Each step feeds the last `context` tokens of every unfinished row and computes the logits of the last one only. There
-is no cache of keys and values: docs/systems/factlm.md says what that costs. Prompts longer than the context are read
-from their end, and text longer than the context goes on in a window that slides.
+A GPT keeps the keys and values of what it read as long as the text fits its context and the prompts are equally long
+(generate_cache.py); else, and for other models, each step feeds the last `context` tokens of every unfinished row and
+computes the logits of the last one only. Prompts longer than the context are read from their end, and text longer than
+the context goes on in a window that slides.
 
 Shape suffixes: N rows, T tokens, V vocabulary.
 """
@@ -17,7 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from unstuck.data.tokenizer import TextTokenizer
+from unstuck.evaluate.generate_cache import CachedGPT
 from unstuck.evaluate.generate_sampling import Sampling, choose
+from unstuck.models.gpt import GPT
 
 REPLACEMENT = "\ufffd"  # what an unfinished UTF-8 sequence decodes to
 
@@ -82,9 +85,17 @@ def stream(
     for row, prompt in enumerate(prompts):
         tokens_NT[row, : len(prompt)] = torch.as_tensor([int(i) for i in prompt])
     active = list(range(len(prompts)))
+    still: Tensor | None = None  # which rows of the step before are active
+    cache = CachedGPT(model) if isinstance(model, GPT) and CachedGPT.fits(model) else None
+    if int(lengths_N.min()) < int(lengths_N.max()):
+        cache = None
     seen_NV: Tensor | None = None
     for _ in range(max_tokens):
-        logits_NV = next_logits(model, tokens_NT[active], lengths_N[active], device)
+        longest = int(lengths_N[active[0]])
+        if cache is not None and longest <= cache.model.context:
+            logits_NV = cache.next_logits(tokens_NT[active, :longest], still)
+        else:
+            logits_NV = next_logits(model, tokens_NT[active], lengths_N[active], device)
         if seen_NV is None:
             seen_NV = torch.zeros(len(prompts), logits_NV.shape[-1], dtype=torch.bool)
             for row, prompt in enumerate(prompts):
@@ -97,6 +108,7 @@ def stream(
             tokens_NT[row, lengths_N[row]] = token
             seen_NV[row, token] = True
         lengths_N[active] += 1
+        still = torch.tensor([place for place, (_, token) in enumerate(step) if token != end])
         active = [row for row, token in step if token != end]
         yield step
         if not active:
