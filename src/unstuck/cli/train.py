@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -62,12 +63,14 @@ def command(
     from unstuck.train.progress import Progress, duration
     from unstuck.train.run import train
 
-    progress = None if quiet or as_json else Progress()
+    progress = None if quiet or as_json or os.environ.get("RANK", "0") != "0" else Progress()
     try:
         result = train(recipe, folder=folder, resume=resume, fresh=fresh, observer=progress, stop_on=rules, report=True)
     finally:
         if progress is not None:
             progress.close()
+    if not result.first:  # of several processes one tells
+        return
     summary = result.summary
     if as_json:
         import json

@@ -26,8 +26,8 @@ class GroupConfig(Section):
     pattern: str = Field(description="regular expression searched in the tensor's name")
     lr_factor: float = Field(1.0, gt=0, description="multiplies the base learning rate for this group")
     weight_decay: float | None = Field(None, ge=0, description="null: the optimizer's weight decay")
-    optimizer: Literal["muon", "adamw"] | None = Field(
-        None, description="null: muon for matrices when the optimizer is muon, adamw for the rest"
+    optimizer: Literal["muon", "adamw", "lamb"] | None = Field(
+        None, description="null: muon for matrices when the optimizer is muon, adamw for the rest; lamb when it is lamb"
     )
     optional: bool = Field(
         False, description="true: the pattern may take nothing (it names a part of the model that can be switched off)"
@@ -44,10 +44,12 @@ class GroupConfig(Section):
 
 
 class OptimizerConfig(Section):
-    kind: Literal["muon", "adamw"] = Field(
-        "muon", description="muon: matrices of the blocks by Muon, the rest by AdamW; adamw: everything by AdamW"
+    kind: Literal["muon", "adamw", "lamb"] = Field(
+        "muon",
+        description="muon: matrices of the blocks by Muon, the rest by AdamW; adamw: everything by AdamW; lamb: "
+        "everything by LAMB (for very large batches)",
     )
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW or LAMB (LAMB: about 1e-2)")
     muon_learning_rate: float = Field(0.03, gt=0, description="peak learning rate of Muon; published scale 0.02-0.05")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW beta1")
     beta2: float = Field(0.95, ge=0, lt=1, description="AdamW beta2")
@@ -108,6 +110,9 @@ class TrainingConfig(Section):
     epochs: float | None = Field(None, gt=0, description="passes over the training windows; used when updates is null")
     batch_size: int = Field(12, ge=1, description="windows per micro-batch")
     accumulation: int = Field(1, ge=1, description="micro-batches per optimizer update")
+    tokens_per_update: int | None = Field(
+        None, ge=1, description="tokens per optimizer update: accumulation follows from it; null: accumulation counts"
+    )
     clip_norm: float | None = Field(
         1.0, gt=0, description="gradient norm limit; null: no clipping (the norm is logged before clipping in any case)"
     )
@@ -118,6 +123,11 @@ class TrainingConfig(Section):
     threads: int | None = Field(None, ge=1, description="CPU threads; null: all cores this process may use")
     compile: Literal["auto", "always", "never"] = Field(
         "auto", description="torch.compile; auto: only where the planned updates repay its start-up cost"
+    )
+    sharding: Literal["ddp", "fsdp"] = Field(
+        "ddp",
+        description="how the processes of torchrun share the model; ddp: each holds all of it; fsdp: each holds a part "
+        "of weights, gradients and moments. One process needs neither",
     )
 
     @model_validator(mode="after")

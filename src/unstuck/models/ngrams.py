@@ -32,6 +32,7 @@ class NGrams(nn.Module):
         self.rows = [min(vocabulary**length, wanted) for length in range(1, longest + 1)]
         self.embedding = nn.Embedding(sum(self.rows), width)
         nn.init.zeros_(self.embedding.weight)
+        self.embedding.weight.sparse_gradient = True  # type: ignore[attr-defined] # for `train.distributed`
 
     def forward(self, tokens_BT: Tensor) -> Tensor:
         rows_NL = self.rows_of(tokens_BT).flatten(0, 1)

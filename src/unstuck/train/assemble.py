@@ -14,10 +14,12 @@ from torch import nn
 
 from unstuck import __version__
 from unstuck.config.recipe import Recipe
+from unstuck.config.schema import Config
 from unstuck.errors import UserError
 from unstuck.models import build as build_model
 from unstuck.train import checkpoint, faults, machine, optimizers, plan, tasks
 from unstuck.train.checkpoint import Snapshot
+from unstuck.train.distributed import first_alone, spread, together
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session
 from unstuck.train.metrics import MetricsWriter, json_ready
@@ -29,8 +31,9 @@ from unstuck.train.start import checkpoint_of
 from unstuck.train.start_check import StartCheck, checked_start
 from unstuck.train.state import LoopState
 from unstuck.train.tasks.task import Share, Task
-from unstuck.train.weights import load_weights
+from unstuck.train.weights import load_weights, weights_of
 
+RANK_SEEDS = 1_000_003  # between the seeds of two processes; apart from the seeds that people choose
 # Tensors that the scaling laws do not count: input embeddings, the head, and tables looked up by token.
 LOOKED_UP = re.compile(r"embed|wte|wpe|head\.|table|bigram")
 
@@ -41,24 +44,43 @@ class Parts:
 
     task: Task
     model: nn.Module
+    trained: nn.Module
+    weights: tuple[str, ...]  # names of the tensors that a checkpoint holds
     optimizers: optimizers.Optimizers
     machine: machine.Machine
     plan: plan.Plan
     groups: dict[str, dict[str, Any]]
     parameters: int
-    start_check: StartCheck | None = None  # of a pretrained model that has not been trained here yet
+    start_check: StartCheck | None  # of a pretrained model that has not been trained here yet
+    share: Share
 
 
-def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
+def prepare_parts(recipe: Recipe, share: Share, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
     """Task, model, optimizers and plan. Draws the weights from the seed, then puts a checkpoint's in their place."""
     config = recipe.config
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    stored = {} if snapshot is None else snapshot.state
-    chosen = machine.choose(config.training, stored.get("threads"))
+    with together(share):
+        chosen = machine.choose(config.training, None if snapshot is None else snapshot.state.get("threads"))
     machine.prepare(chosen)
-    task = tasks.make(config, chosen.device, Share())
-    if snapshot is not None and stored["fingerprint"] != task.fingerprint:
+    task = first_alone(share, lambda: tasks.make(config, chosen.device, share))
+    with together(share):
+        model, start_check = _model(config, task, chosen, snapshot, folder)
+    weights = tuple(checkpoint.unshared(weights_of(model)))
+    trained = spread(model, config.training.sharding, share, chosen.device, chosen.compiled)
+    with together(share):
+        built = optimizers.build(model, config.optimizer)
+        groups = _described(built)
+        planned = _plan(config, task, model, groups, chosen, share)
+    parameters = sum(numbers(p) for p in model.parameters() if p.requires_grad)
+    return Parts(task, model, trained, weights, built, chosen, planned, groups, parameters, start_check, share)
+
+
+def _model(
+    config: Config, task: Task, chosen: machine.Machine, snapshot: Snapshot | None, folder: Path | None
+) -> tuple[nn.Module, StartCheck | None]:
+    """The model with the weights that training begins from."""
+    if snapshot is not None and snapshot.state["fingerprint"] != task.fingerprint:
         raise UserError(
             f"The data of {config.data.source} is not what {folder} was trained on, so the run cannot go on exactly. "
             f"Put the old data back, or start from its weights: unstuck train RECIPE start_from={folder}"
@@ -70,8 +92,12 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
     elif config.start_from is not None:
         _start_from(model, config.start_from, task)
     start_check = None if snapshot is not None else checked_start(config, task, model, chosen.autocast)
-    built = optimizers.build(model, config.optimizer)
-    groups = {
+    return model, start_check
+
+
+def _described(built: optimizers.Optimizers) -> dict[str, dict[str, Any]]:
+    """The groups as the run's record has them."""
+    return {
         group.name: {
             "algorithm": group.algorithm,
             "base_lr": group.base_lr,
@@ -82,18 +108,28 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
         }
         for group in built.groups
     }
+
+
+def _plan(
+    config: Config,
+    task: Task,
+    model: nn.Module,
+    groups: dict[str, dict[str, Any]],
+    chosen: machine.Machine,
+    share: Share,
+) -> plan.Plan:
     trained = [(name, numbers(p)) for name, p in model.named_parameters() if p.requires_grad]
-    parameters = sum(count for _, count in trained)
     in_embeddings = sum(count for name, count in trained if LOOKED_UP.search(name))
-    planned_run = plan.make_plan(
+    return plan.make_plan(
         config,
         examples=task.examples,
         example=task.example,
         tokens_per_example=task.tokens_per_example,
         vocabulary=None if task.tokenizer is None else task.tokenizer.vocabulary,
-        parameters=parameters,
+        parameters=sum(count for _, count in trained),
         embedding_parameters=in_embeddings,
         groups=groups,
+        processes=share.processes,
         machine={
             "device": (str(chosen.device), chosen.reasons["device"]),
             "threads": (chosen.threads, chosen.reasons["threads"]),
@@ -101,7 +137,6 @@ def prepare_parts(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path
             "compiled": (chosen.compiled, chosen.reasons["compiled"]),
         },
     )
-    return Parts(task, model, built, chosen, planned_run, groups, parameters, start_check)
 
 
 def _start_from(model: nn.Module, path: str, task: Task) -> None:
@@ -132,15 +167,17 @@ def make_session(
     signals: StopSignals,
     live: LiveDiagnosis,
 ) -> Session:
-    config, task, chosen = recipe.config, parts.task, parts.machine
+    config, task, chosen, share = recipe.config, parts.task, parts.machine, parts.share
     state = LoopState()
+    if share.rank:  # dropout of its own; the weights were drawn alike
+        torch.manual_seed(config.seed + share.rank * RANK_SEEDS)
     rates = {group.name: group.base_lr for group in parts.optimizers.groups}
     if snapshot is not None and resumed is not None:
         state = LoopState.from_json(snapshot.state)
-        _restart_what_changed(state, resumed, config.training.batch_size)
+        _restart_what_changed(state, resumed, snapshot.state.get("processes", 1), parts.share, config)
         resumed.note_moments(parts.optimizers.load_state_tensors(snapshot.optimizer), len(parts.optimizers.parameters))
         rates = faults.rates_after_resume(config, rates, snapshot.state["base_rates"])
-        checkpoint.set_random_state(snapshot.random)
+        checkpoint.set_random_state(snapshot.random, share.rank)
     parts.model.train()
     stored = {
         "config": json.loads(json.dumps(json_ready(recipe.leaves()))),
@@ -150,6 +187,7 @@ def make_session(
         "fingerprint": task.fingerprint,
         "tokenizer": tokenizer_hash(task),
         "threads": chosen.threads,
+        "processes": share.processes,
         "unstuck": __version__,
         "torch": torch.__version__,
     }
@@ -160,14 +198,16 @@ def make_session(
         machine=chosen,
         task=task,
         model=parts.model,
-        trained=torch.compile(parts.model) if chosen.compiled else parts.model,  # type: ignore[arg-type]
+        trained=parts.trained,
+        weights=parts.weights,
+        share=share,
         parameters=parts.optimizers.parameters,
         optimizers=parts.optimizers,
         base_rates=rates,
         state=state,
         stored=stored,
         metrics=metrics,
-        saver=Saver(folder, config.checkpoint.keep),
+        saver=Saver(folder, config.checkpoint.keep, share),
         live=live,
         signals=signals,
     )
@@ -175,11 +215,13 @@ def make_session(
     return session
 
 
-def _restart_what_changed(state: LoopState, resumed: Resumption, batch_size: int) -> None:
+def _restart_what_changed(state: LoopState, resumed: Resumption, processes: int, share: Share, config: Config) -> None:
     """Bring the loop's state in line with the new settings, as `resume.compare` announced it."""
     changed = resumed.changed
-    if "training.batch_size" in changed:
-        state.examples -= state.examples % batch_size
+    if processes != share.processes:
+        resumed.dropped.append(f"equality to the last bit ({share.processes} processes instead of {processes})")
+    if "training.batch_size" in changed or processes != share.processes:
+        state.examples -= state.examples % (config.training.batch_size * share.processes)
     if "evaluation.max_tokens" in changed:
         state.best_update, state.best_loss = None, float("inf")
     if {"evaluation.max_tokens", "evaluation.patience", "evaluation.min_improvement"} & set(changed):

@@ -218,20 +218,20 @@ def prune(run_folder: Path, keep: int, best_update: int | None) -> None:
 
 
 def random_state() -> Tensors:
-    """States of torch's generators; the loop draws from no other."""
+    """States of torch's generators, of the CPU and of the GPU in use; the loop draws from no other."""
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        states |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+        states["cuda"] = torch.cuda.get_rng_state()
     return states
 
 
-def set_random_state(states: Tensors) -> None:
-    """Put back what `random_state` returned; states of devices that are not here are left out."""
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            if f"cuda.{index}" in states:
-                torch.cuda.set_rng_state(states[f"cuda.{index}"], index)
+def set_random_state(states: Tensors, rank: int = 0) -> None:
+    """Put back what `random_state` returned in the process of this rank; what is not there stays as it is."""
+    prefix = f"{rank}/" if rank else ""
+    if f"{prefix}cpu" in states:
+        torch.set_rng_state(states[f"{prefix}cpu"])
+    if f"{prefix}cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[f"{prefix}cuda"])
 
 
 def _link(link: Path, target: str) -> None:

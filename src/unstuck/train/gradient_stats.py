@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from unstuck.train.optimizers.clip import grad_norm
 
 
 @torch.no_grad()
@@ -19,17 +21,16 @@ def layer_norms(named: Iterable[tuple[str, nn.Parameter]]) -> dict[str, float]:
     but the last part where there is none (`head.weight` belongs to `head`). Tensors without a gradient are passed over.
 
     Args:
-        named: as of `named_parameters()`; call it between backward and clipping.
+        named: as of `named_parameters()`; call it between backward and clipping, in all processes.
     """
-    layers: dict[str, list[Tensor]] = {}
+    layers: dict[str, list[nn.Parameter]] = {}
     for name, parameter in named:
         if parameter.grad is not None:
-            gradient = parameter.grad.coalesce().values() if parameter.grad.is_sparse else parameter.grad
-            layers.setdefault(layer_of(name), []).append(gradient)
+            layers.setdefault(layer_of(name), []).append(parameter)
     if not layers:
         return {}
-    norms = [torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)).float()) for tensors in layers.values()]
-    return {f"grad_norm/layer/{layer}": norm for layer, norm in zip(layers, torch.stack(norms).tolist(), strict=True)}
+    norms = torch.stack([grad_norm(parameters) for parameters in layers.values()])
+    return {f"grad_norm/layer/{layer}": norm for layer, norm in zip(layers, norms.tolist(), strict=True)}
 
 
 def layer_of(name: str) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from unstuck.config.schema import Config, ScheduleConfig
 from unstuck.evaluate.loss import Evaluation
 from unstuck.train import schedules
+from unstuck.train.distributed import exchange_sparse, exchanged, refuse_changed_buffers, together, totals
 from unstuck.train.gradient_stats import layer_norms
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.machine import Machine
@@ -27,7 +28,7 @@ from unstuck.train.optimizers import Optimizers, clip_grad_norm
 from unstuck.train.plan import Plan
 from unstuck.train.saver import Saver
 from unstuck.train.state import LoopState
-from unstuck.train.tasks.task import Task
+from unstuck.train.tasks.task import Share, Task
 from unstuck.train.weights import weights_of
 
 
@@ -35,7 +36,9 @@ from unstuck.train.weights import weights_of
 class Session:
     """All that one process needs to train a run; put together in `unstuck.train.assemble`.
 
-    `trained` is what the loss is computed through: the model itself, or what wraps it (compiled).
+    `trained` is what the loss is computed through: the model itself, or what wraps it (compiled, DDP). `weights` names
+    the tensors of a checkpoint. `share` is this process's part of every update: with several processes, all make the
+    same calls in the same order, the first one alone writes, and they stop after the same update.
     """
 
     config: Config
@@ -45,6 +48,8 @@ class Session:
     task: Task
     model: nn.Module
     trained: nn.Module
+    weights: tuple[str, ...]
+    share: Share
     parameters: list[nn.Parameter]
     optimizers: Optimizers
     base_rates: dict[str, float]
@@ -57,6 +62,7 @@ class Session:
     observers: tuple[Observer, ...] = ()
     stop_when: StopWhen | None = None
     stop_wish: str | None = field(default=None)
+    stop_agreed: bool = field(default=False)  # among several processes: one of them wished to, before the last update
 
     def emit(self, row: Mapping[str, Any]) -> None:
         """Record one event and show it to those who look on."""
@@ -74,10 +80,19 @@ def train_updates(session: Session) -> str:
     """
     state, plan, config = session.state, session.plan, session.config
     stopped_by = ""
+    buffers = _watched_buffers(session)
+    reserved = plan.updates <= min(config.evaluation.every_updates, config.checkpoint.every_updates or plan.updates)
     if state.update == 0 and state.final_update is None:
         evaluate(session)
     while not stopped_by and state.update < plan.updates:
         row = one_update(session)
+        if buffers:
+            with together(session.share):
+                refuse_changed_buffers(session.share, buffers, session.model)
+            buffers = {}
+        if not reserved:  # the optimizer has its state now; a run that saves only at its end may as well wait there
+            session.saver.reserve(*_tensors(session))
+            reserved = True
         finite = math.isfinite(row["train/loss"]) and math.isfinite(row["grad_norm/preclip"])
         session.emit(row)
         if not finite:  # the update was not made: the weights are still those of the update before
@@ -106,22 +121,25 @@ def one_update(session: Session) -> dict[str, Any]:
 
     rates = learning_rates(session)
     session.optimizers.set_lr(rates)
-    loss = torch.zeros((), device=session.machine.device)
-    auxiliary: Tensor | None = None
-    for batch in data.batches:
-        with session.machine.autocast():
-            measured = session.task.loss(session.trained, batch)
-        part = measured.summed / data.targets  # of all targets of the update: this is the token weighting
-        loss += part.detach()
+    sums: list[Tensor] = []  # of the loss, of each micro-batch
+    further: list[Tensor] = []  # of what is minimised besides
+    # Of all targets of the update: this is the token weighting. Between processes gradients are averaged, not summed.
+    weight = session.share.processes / data.targets
+    for number, batch in enumerate(data.batches, start=1):
+        with exchanged(session.trained, last=number == len(data.batches)):
+            with session.machine.autocast():
+                measured = session.task.loss(session.trained, batch)
+            objective = measured.summed if measured.auxiliary is None else measured.summed + measured.auxiliary
+            objective.backward(torch.full_like(objective, weight))  # type: ignore[no-untyped-call]
+        sums.append(measured.summed.detach())
         if measured.auxiliary is not None:
-            further = measured.auxiliary / data.targets
-            auxiliary = further.detach() + (0.0 if auxiliary is None else auxiliary)
-            part = part + further
-        part.backward()  # type: ignore[no-untyped-call]
+            further.append(measured.auxiliary.detach())
+    exchange_sparse(session.share, session.parameters)
     layers = layer_norms(session.model.named_parameters()) if _asks_for_layers(session) else {}
     norm = clip_grad_norm(session.parameters, config.training.clip_norm)
-    asked = (loss, norm) if auxiliary is None else (loss, norm, auxiliary)
-    loss_value, norm_value, *further_value = torch.stack(asked).tolist()  # the update's one wait for the device
+    norm_value, *values = torch.stack([norm, *sums, *further]).tolist()  # the update's one wait for the device
+    loss_value, further_value = _agreed(session, sum(values[: len(sums)]), sum(values[len(sums) :]))
+    loss_value, further_value = loss_value / data.targets, further_value / data.targets
 
     if math.isfinite(loss_value) and math.isfinite(norm_value):
         session.optimizers.step()
@@ -138,8 +156,8 @@ def one_update(session: Session) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     state.seconds += seconds
     row = {"event": "update", "update": made, "train/loss": loss_value}
-    if further_value:
-        row["train/objective"] = loss_value + further_value[0]
+    if further:
+        row["train/objective"] = loss_value + further_value
     for name, rate in rates.items():
         row[f"lr/{name}"] = rate
     row["grad_norm/preclip"] = norm_value
@@ -156,6 +174,23 @@ def one_update(session: Session) -> dict[str, Any]:
         row["time/cpu_ms"] = round((time.process_time() - cpu_started) * 1e3, 3)
     row.update(more)
     return row
+
+
+def _agreed(session: Session, loss: float, further: float) -> tuple[float, float]:
+    """Both sums over all processes; on the way they tell each other who wishes to stop."""
+    if session.share.processes == 1:
+        return loss, further
+    wishes = session.signals.received is not None or session.stop_wish is not None
+    loss, further, stops = totals(session.share, [loss, further, float(wishes)])
+    session.stop_agreed = stops > 0
+    return loss, further
+
+
+def _watched_buffers(session: Session) -> dict[str, Tensor]:
+    """Copies of the stored buffers, for `refuse_changed_buffers`; none where one process trains alone."""
+    if session.share.processes == 1:
+        return {}
+    return {name: b.clone() for name, b in session.model.named_buffers() if name in session.weights}
 
 
 def _asks_for_layers(session: Session) -> bool:
@@ -183,15 +218,17 @@ def evaluate(session: Session) -> bool:
     session.metrics.flush()
     result = session.task.validate(session.model, session.machine.autocast)
     state.seconds += time.perf_counter() - started
-    new_best = state.observe(result.loss, config.evaluation.min_improvement)
+    # All processes measure all of it; what the first one found decides, to the last bit.
+    (loss,) = totals(session.share, [result.loss if session.share.rank == 0 else 0.0])
+    new_best = state.observe(loss, config.evaluation.min_improvement)
     if config.schedule.kind == "plateau" and state.update > 0:
-        state.plateau.observe(result.loss, session.schedule, config.evaluation.min_improvement)
+        state.plateau.observe(loss, session.schedule, config.evaluation.min_improvement)
     ratios = session.optimizers.update_ratios() if state.update > 0 else {}
     session.emit(
         evaluation_row(state.update, result, session.task) | {f"update_ratio/{g}": r for g, r in ratios.items()}
     )
     session.metrics.flush()
-    if state.update > 0:
+    if state.update > 0 and session.share.rank == 0:
         session.stop_wish = session.stop_wish or session.live.look(state, session.emit)
     return new_best and state.update > 0
 
@@ -215,18 +252,27 @@ def save(session: Session) -> None:
     """
     session.metrics.flush()
     state = session.stored | session.state.to_json()
-    session.saver.save(weights_of(session.model), session.optimizers.state_tensors(), state)
+    session.saver.save(*_tensors(session), state)
     session.emit({"event": "checkpoint", "update": session.state.update, "best": session.state.best_update})
 
 
+def _tensors(session: Session) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What a checkpoint copies: weights, each memory once, and the optimizer's state."""
+    weights = weights_of(session.model)
+    return {name: weights[name] for name in session.weights}, session.optimizers.state_tensors()
+
+
 def _wish(session: Session) -> str:
-    """Why the run should stop now; empty to go on."""
+    """Why the run should stop now; empty to go on. Several processes stop one update after the wish, all at once."""
     state, patience = session.state, session.config.evaluation.patience
     session.saver.check()
-    if session.signals.received is not None:
-        return "user"
-    if session.stop_wish is not None:
-        return session.stop_wish
+    if session.share.processes == 1 or session.stop_agreed:
+        if session.signals.received is not None:
+            return "user"
+        if session.stop_wish is not None:
+            return session.stop_wish
+        if session.stop_agreed:
+            return "user"  # a signal that another process got
     if patience is not None and state.evaluations_without_best >= patience and state.update < session.plan.updates:
         return "early stopping"
     return ""

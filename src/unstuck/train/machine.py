@@ -12,6 +12,7 @@ import torch
 
 from unstuck.config.schema import TrainingConfig
 from unstuck.errors import UserError
+from unstuck.train.distributed import processes_here
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def choose(config: TrainingConfig, stored_threads: int | None = None) -> Machine
     """
     reasons: dict[str, str] = {}
     device = _device(config.device, reasons)
-    cores = usable_cores()
+    cores = max(1, usable_cores() // processes_here())
     threads = config.threads or stored_threads or cores
     if config.threads:
         reasons["threads"] = "as asked"
@@ -59,6 +60,8 @@ def choose(config: TrainingConfig, stored_threads: int | None = None) -> Machine
         reasons["threads"] = f"as before the resume, so that losses stay the same bit for bit; {cores} cores are usable"
     else:
         reasons["threads"] = "every core that this process may use"
+        if processes_here() > 1:
+            reasons["threads"] += f": its part of {usable_cores()} for {processes_here()} processes"
     precision = _precision(config.precision, device, reasons)
     compiled = config.compile == "always"
     if config.compile != "auto":
@@ -90,10 +93,21 @@ def usable_cores() -> int:
 
 
 def _device(asked: str, reasons: dict[str, str]) -> torch.device:
+    if asked == "auto" and not torch.cuda.is_available():
+        reasons["device"] = "no GPU was found"
+        return torch.device("cpu")
+    if processes_here() > 1 and asked in ("auto", "cuda"):
+        own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if own >= there:
+            raise UserError(
+                f"{processes_here()} processes need as many GPUs, and {there} are visible; start torchrun with "
+                f"--nproc-per-node {max(1, there)}, or train with training.device=cpu."
+            )
+        reasons["device"] = f"GPU {own} for process {own} of this machine"
+        return torch.device("cuda", own)
     if asked == "auto":
-        found = "cuda" if torch.cuda.is_available() else "cpu"
-        reasons["device"] = "the first GPU" if found == "cuda" else "no GPU was found"
-        return torch.device(found)
+        reasons["device"] = "the first GPU"
+        return torch.device("cuda")
     reasons["device"] = "as asked"
     try:
         device = torch.device(asked)

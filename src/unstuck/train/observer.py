@@ -23,9 +23,14 @@ class StopSignals:
     """Turns the first SIGINT or SIGTERM into a wish that the loop reads between updates; a second SIGINT interrupts.
 
     Outside the main thread Python does not allow signal handlers; there nothing is caught.
+
+    Args:
+        under_torchrun: torchrun passes on what the terminal has sent already, and ends its processes itself after 30 s;
+            so further signals do nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, under_torchrun: bool = False) -> None:
+        self.under_torchrun = under_torchrun
         self.received: str | None = None
         self._before: dict[int, Any] = {}
 
@@ -41,5 +46,7 @@ class StopSignals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.received is not None:
+            if self.under_torchrun:
+                return
             raise KeyboardInterrupt
         self.received = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name

@@ -65,6 +65,7 @@ def make_plan(
     embedding_parameters: int,
     groups: Mapping[str, Mapping[str, Any]],
     machine: Mapping[str, tuple[Any, str]],
+    processes: int = 1,
 ) -> Plan:
     """Derive everything that follows from the recipe and the data.
 
@@ -78,19 +79,21 @@ def make_plan(
         embedding_parameters: those of them in embeddings and head (the scaling laws leave them out).
         groups: name -> algorithm, base_lr, lr_factor, parameters.
         machine: name -> (choice, reason) of `machine.choose`.
+        processes: that train together, each with the batch size of the recipe.
 
     Raises:
         UserError: the training data is smaller than one update.
     """
     training = config.training
-    batch = training.batch_size * training.accumulation
+    batch = training.batch_size * training.accumulation * processes
+    times = f" x {processes} processes" if processes > 1 else ""
     if batch > examples:
         parts = f" with accumulation {training.accumulation}" if 1 < training.accumulation <= examples else ""
-        alone = " training.accumulation=1" if training.accumulation > examples else ""
-        largest = examples if alone else examples // training.accumulation
+        alone = " training.accumulation=1" if training.accumulation * processes > examples else ""
+        largest = max(1, examples // processes // (1 if alone else training.accumulation))
         raise UserError(
-            f"One update of batch_size {training.batch_size} x accumulation {training.accumulation} is {batch:,} "
-            f"{example}s, and the training data has {examples:,}. The largest batch{parts} is: "
+            f"One update of batch_size {training.batch_size} x accumulation {training.accumulation}{times} is "
+            f"{batch:,} {example}s, and the training data has {examples:,}. The largest batch{parts} is: "
             f"training.batch_size={largest}{alone}"
         )
     tokens = None if tokens_per_example is None else batch * tokens_per_example
@@ -100,8 +103,11 @@ def make_plan(
     plan = Plan(updates, schedules.warmup_updates(schedule, updates), schedules.horizon(schedule, updates), tokens)
     add = plan.derived.append
 
+    if training.tokens_per_update is not None:
+        why = f"tokens_per_update {training.tokens_per_update:,} / (batch_size {training.batch_size}{times} x context)"
+        add(Derived("accumulation", training.accumulation, why))
     add(Derived("effective_batch", batch, f"{example}s: batch_size {training.batch_size} x accumulation "
-                                            f"{training.accumulation}"))  # fmt: skip
+                                            f"{training.accumulation}{times}"))  # fmt: skip
     if tokens is not None:
         add(Derived("tokens_per_update", tokens, f"effective batch {batch} x {tokens_per_example} tokens"))
     add(Derived("updates_per_epoch", round(per_epoch, 2), f"{examples:,} {example}s / effective batch {batch}"))

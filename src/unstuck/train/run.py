@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +31,10 @@ from unstuck.config.recipe import Recipe
 from unstuck.errors import UserError
 from unstuck.train import checkpoint
 from unstuck.train import resume as resuming
+from unstuck.train.accumulation import in_tokens
 from unstuck.train.assemble import Parts, make_session, prepare_parts
 from unstuck.train.checkpoint import Snapshot
+from unstuck.train.distributed import SILENCE, from_first, is_loss_of_others, processes, together
 from unstuck.train.folder import locked, new_folder, only_begun, run_of, write_atomically
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session, train_updates
@@ -40,6 +42,7 @@ from unstuck.train.metrics import MetricsWriter, json_ready
 from unstuck.train.observer import Observer, StopSignals, StopWhen
 from unstuck.train.resume import Resumption
 from unstuck.train.start import resolved
+from unstuck.train.tasks.task import Share
 
 if TYPE_CHECKING:
     from unstuck.diagnose.engine import Diagnosis
@@ -47,11 +50,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class TrainResult:
-    """What came of it: the run folder, the content of summary.json, and the final diagnosis."""
+    """What came of it: the run folder, the content of summary.json, and the final diagnosis.
+
+    Of several processes the `first` one has written it all and should tell; the others know the folder and the summary.
+    """
 
     folder: Path
     summary: dict[str, Any]
     diagnosis: Diagnosis | None
+    first: bool = True
 
 
 def train(
@@ -80,46 +87,64 @@ def train(
     Raises:
         UserError: the recipe cannot be trained here, the folder is taken or in use, the disk is full.
     """
-    signals = StopSignals()
     snapshot, resumed, parts = None, None, None
-    if resume is None:  # before the folder is made: a mistake in the recipe leaves none behind
-        recipe = resolved(recipe)
-        parts = _prepared(recipe)
-        run_folder = _made(folder, recipe, fresh=fresh)
-    else:
-        run_folder, asked = run_of(resume)
-    with _disk_errors_as_sentences(run_folder), locked(run_folder):
+    with processes() as share, ExitStack() as held:
+        signals = StopSignals(under_torchrun=share.processes > 1)
+        if resume is None:  # before the folder is made: a mistake in the recipe leaves none behind
+            with together(share):
+                recipe = in_tokens(resolved(recipe), share.processes)
+            parts = _prepared(recipe, share)
+            with together(share):
+                made = "" if share.rank else str(_made(folder, recipe, fresh=fresh))
+            run_folder = Path(from_first(share, made))
+        else:
+            with together(share):
+                recipe = in_tokens(recipe, share.processes)
+                run_folder, asked = run_of(resume)
+        held.enter_context(_disk_errors_as_sentences(run_folder))
+        with together(share):
+            if share.rank == 0:
+                held.enter_context(locked(run_folder))
+                checkpoint.clean(run_folder)
         if resume is not None:
-            snapshot = _snapshot(run_folder, asked)
-            resumed = _compare(recipe, run_folder, snapshot)
+            with together(share):
+                snapshot = _snapshot(run_folder, asked)
+                resumed = _compare(recipe, run_folder, snapshot)
         if parts is None:
-            parts = _prepared(recipe, snapshot, run_folder)
-        metrics = _open_metrics(recipe, run_folder, parts, resumed)
+            parts = _prepared(recipe, share, snapshot, run_folder)
+        with together(share):
+            metrics = _open_metrics(recipe, run_folder, parts, resumed)
         live = LiveDiagnosis(run_folder, stop_on)
         session = make_session(recipe, run_folder, parts, metrics, snapshot, resumed, signals, live)
-        session.observers = () if observer is None else (observer,)
-        session.stop_when = stop_when
+        if share.rank == 0:
+            session.observers = () if observer is None else (observer,)
+            session.stop_when = stop_when
         # Signals are wishes only from here on: until now Ctrl-C ends the process and leaves nothing to save.
-        with signals, _left_in_order(session), _out_of_memory_as_sentence(session, run_folder):
-            return _train(session, parts, run_folder, resumed, report=report)
+        held.enter_context(signals)
+        held.enter_context(_left_in_order(session))
+        held.enter_context(_out_of_memory_as_sentence(session, run_folder))
+        held.enter_context(_others_lost_as_sentence(share, run_folder))
+        return _train(session, parts, run_folder, resumed, report=report)
 
 
 def _train(session: Session, parts: Parts, folder: Path, resumed: Resumption | None, *, report: bool) -> TrainResult:
     """From the first event to the report."""
     _first_event(session, folder, parts, resumed)
-    if resumed is not None and resumed.update:
+    if resumed is not None and resumed.update and session.share.rank == 0:
         checkpoint.set_aside_after(folder, resumed.update)
     stopped_by = train_updates(session)
     session.emit({"event": "end", "time": time.time(), "update": session.state.update, "stopped_by": stopped_by})
     session.metrics.close()
     summary = _summary(session, parts, stopped_by)
+    if session.share.rank:
+        return TrainResult(folder, summary, None, first=False)
     return TrainResult(folder, summary, _conclude(session, folder, summary, report=report))
 
 
-def _prepared(recipe: Recipe, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
+def _prepared(recipe: Recipe, share: Share, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
     """`prepare_parts`, with too large a model or text as a sentence."""
     try:
-        return prepare_parts(recipe, snapshot, folder)
+        return prepare_parts(recipe, share, snapshot, folder)
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -147,8 +172,7 @@ def _made(asked: Path | None, recipe: Recipe, *, fresh: bool) -> Path:
 
 
 def _snapshot(folder: Path, asked: Path | None) -> Snapshot | None:
-    """The state to go on from, after clearing up what a kill may have left."""
-    checkpoint.clean(folder)
+    """The state to go on from."""
     path = checkpoint.find(asked or folder)
     return None if path is None else checkpoint.read(path)
 
@@ -161,6 +185,8 @@ def _compare(recipe: Recipe, folder: Path, snapshot: Snapshot | None) -> Resumpt
 
 
 def _open_metrics(recipe: Recipe, folder: Path, parts: Parts, resumed: Resumption | None) -> MetricsWriter:
+    if parts.share.rank:  # the first process keeps the record
+        return MetricsWriter(Path(os.devnull))
     done = resumed is not None and resumed.update >= parts.plan.updates
     if done and (folder / "summary.json").is_file():
         raise UserError(
@@ -269,6 +295,21 @@ def _disk_errors_as_sentences(folder: Path) -> Iterator[None]:
         raise UserError(
             f"{where}{(error.strerror or str(error)).lower()}. Checkpoints written before are intact; mend that, then "
             f"go on with: unstuck train --resume {folder}"
+        ) from error
+
+
+@contextmanager
+def _others_lost_as_sentence(share: Share, folder: Path) -> Iterator[None]:
+    """A process cannot train on without the others, and says so."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_loss_of_others(error):
+            raise
+        raise UserError(
+            f"Process {share.rank} of {share.processes} has lost the others: one of them ended, or was silent for "
+            f"{SILENCE.seconds // 60} minutes (its own message says why). Start all of them again, with the same "
+            f"torchrun and: train --resume {folder}"
         ) from error
 
 

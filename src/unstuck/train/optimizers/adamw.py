@@ -1,6 +1,7 @@
 """AdamW (Loshchilov and Hutter, arXiv 1711.05101) over groups: PyTorch's fused kernel with a flat state.
 
-A complex parameter is a pair of real ones, as in torch.optim (the fused kernel itself takes only real numbers).
+A complex parameter is a pair of real ones, as in torch.optim (the fused kernel itself takes only real numbers). Of a
+sharded parameter each process updates the rows it holds, with their state.
 
 Tables with a sparse gradient are updated row by row: rows that a batch does not touch keep weight and state, as in
 torch.optim.SparseAdam. A table of 20,000 rows of which 700 are used then costs as much as one of 700.
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unstuck.train.distributed import counted_here, local, rows_for, sharded_as
 from unstuck.train.optimizers.groups import Group
 
 STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -40,12 +42,17 @@ class _FusedAdamW:
             for p in parameters:
                 if not self.state[p]:
                     step = torch.zeros((), device=p.device if p.device.type == "cuda" else "cpu")
-                    self.state[p] = {"step": step, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                    rows = local(p)
+                    self.state[p] = {
+                        "step": step,
+                        "exp_avg": torch.zeros_like(rows),
+                        "exp_avg_sq": torch.zeros_like(rows),
+                    }
             steps, means, squares = ([self.state[p][key] for p in parameters] for key in STATE)
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
-                list(map(_reals, parameters)),
-                [_reals(p.grad) for p in parameters if p.grad is not None],
+                [_reals(local(p)) for p in parameters],
+                [_reals(local(p.grad)) for p in parameters if p.grad is not None],
                 list(map(_reals, means)),
                 list(map(_reals, squares)),
                 [],
@@ -129,7 +136,7 @@ class AdamW:
             return {}
         state = self.torch_optimizer.state
         return {
-            f"adamw/{key}/{name}": state[p][key]
+            f"adamw/{key}/{name}": state[p][key] if key == "step" else sharded_as(state[p][key], p)
             for group in self.groups
             for name, p in group.parameters.items()
             if p in state
@@ -143,13 +150,18 @@ class AdamW:
         if self.torch_optimizer is None or any(tensor is None for tensor in stored.values()):
             return False
         self.torch_optimizer.state[parameter] = {
-            key: tensor.detach().clone().to(parameter.device) for key, tensor in stored.items() if tensor is not None
+            key: rows_for(tensor, parameter) if key != "step" else tensor.detach().clone().to(parameter.device)
+            for key, tensor in stored.items()
+            if tensor is not None
         }
         return True
 
     @torch.no_grad()
     def squared_updates(self) -> dict[str, Tensor]:
-        """Group -> squared norm of the update that its present state makes at its present learning rate."""
+        """Group -> squared norm of the update that its present state makes at its present learning rate.
+
+        Under FSDP this process's part of it: the rows it holds, and in the first process the tensors that all hold.
+        """
         found: dict[str, Tensor] = {}
         if self.torch_optimizer is None:
             return found
@@ -157,7 +169,7 @@ class AdamW:
             norms = []
             for parameter in group.parameters.values():
                 state = self.torch_optimizer.state.get(parameter)
-                if not state or not float(state["step"]):
+                if not state or not float(state["step"]) or not counted_here(parameter):
                     continue
                 if parameter in self.row_norms:
                     norms.append(self.row_norms[parameter])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+
+from unstuck.train.distributed import counted_here, is_sharded, local, total_of_shards
 
 
 @torch.no_grad()
@@ -17,14 +19,14 @@ def clip_grad_norm(parameters: Iterable[Tensor], limit: float | None) -> Tensor:
         limit: None measures only.
 
     Returns:
-        The norm before clipping, a float32 scalar; not finite if any gradient is not, and then nothing is scaled.
+        The norm before clipping, a float32 scalar, over all rows of sharded gradients (so all processes must call it);
+        not finite if any gradient is not, and then nothing is scaled.
     """
-    gradients = [_values(p) for p in parameters if p.grad is not None]
-    if not gradients:
-        return torch.zeros(())
-    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)).float())
-    if limit is None:
+    trained = [p for p in parameters if p.grad is not None]
+    norm = grad_norm(trained)
+    if limit is None or not trained:
         return norm
+    gradients = [_values(p) for p in trained]
     if norm.device.type == "cpu":
         if limit < norm.item() < float("inf"):
             torch._foreach_mul_(gradients, limit / norm.item())
@@ -33,11 +35,25 @@ def clip_grad_norm(parameters: Iterable[Tensor], limit: float | None) -> Tensor:
     return norm
 
 
+@torch.no_grad()
+def grad_norm(parameters: Sequence[Tensor]) -> Tensor:
+    """The common 2-norm of the gradients of parameters that have one, as `clip_grad_norm` measures it."""
+    if not parameters:
+        return torch.zeros(())
+    norms = torch.stack(torch._foreach_norm([_values(p) for p in parameters])).float()
+    if not any(map(is_sharded, parameters)):
+        return torch.as_tensor(torch.linalg.vector_norm(norms))
+    norms *= torch.tensor([counted_here(p) for p in parameters], device=norms.device)
+    return total_of_shards(norms.square().sum()).sqrt()
+
+
 def _values(parameter: Tensor) -> Tensor:
-    """The numbers of a gradient; of a sparse one, after adding up what belongs to the same row."""
+    """The numbers of a gradient that this process holds; of a sparse one, after adding up what is of the same row."""
     gradient = parameter.grad
     assert gradient is not None  # the caller's own condition
     if not gradient.is_sparse:
-        return gradient
+        # The norm of complex numbers is that of their parts, which torch's kernel takes 8.0 ms for and this 0.1 ms
+        # (1.3M numbers).
+        return torch.view_as_real(local(gradient)) if gradient.is_complex() else local(gradient)
     parameter.grad = gradient = gradient.coalesce()
     return gradient.values()

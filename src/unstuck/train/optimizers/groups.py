@@ -19,6 +19,9 @@ DEFAULT_PATTERNS = (
 )
 
 
+Algorithm = Literal["adamw", "muon", "lamb"]
+
+
 @dataclass(slots=True)
 class Group:
     """Parameters that share an algorithm and a learning rate.
@@ -28,7 +31,7 @@ class Group:
     """
 
     name: str
-    algorithm: Literal["adamw", "muon"]
+    algorithm: Algorithm
     base_lr: float
     lr_factor: float
     weight_decay: float
@@ -103,7 +106,7 @@ def _default_group(name: str, parameter: nn.Parameter) -> str:
 
 def _algorithm(
     name: str, parameter: nn.Parameter, kind: str, entry: GroupConfig | None, config: OptimizerConfig
-) -> Literal["adamw", "muon"]:
+) -> Algorithm:
     if entry is not None and entry.optimizer is not None:
         if entry.optimizer == "muon" and parameter.ndim != 2:
             raise UserError(
@@ -111,6 +114,8 @@ def _algorithm(
                 "and Muon is for matrices; narrow the pattern or set optimizer: adamw."
             )
         return entry.optimizer
+    if config.kind == "lamb":
+        return "lamb"
     return "muon" if config.kind == "muon" and kind == "matrices" else "adamw"
 
 
@@ -119,9 +124,7 @@ def _unmixed(name: str, groups: dict[str, Group]) -> str:
     return name if group is None or group.algorithm == "adamw" else f"{name}-adamw"
 
 
-def _new_group(
-    name: str, algorithm: Literal["adamw", "muon"], entry: GroupConfig | None, config: OptimizerConfig
-) -> Group:
+def _new_group(name: str, algorithm: Algorithm, entry: GroupConfig | None, config: OptimizerConfig) -> Group:
     factor = 1.0 if entry is None else entry.lr_factor
     rate = (config.muon_learning_rate if algorithm == "muon" else config.learning_rate) * factor
     decay = config.weight_decay if entry is None or entry.weight_decay is None else entry.weight_decay

@@ -3,15 +3,20 @@
 Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/. muon_reference.py says what is computed; this file
 computes it fast: matrices of one shape together, on the smaller Gram matrix, in three iterations, in float32 on a CPU
 and in bfloat16 on a GPU.
+
+Several processes orthogonalise a part of the matrices each and tell the others. Of sharded matrices the momentum stays
+sharded; directions are gathered first, for an orthogonalised row depends on all rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from unstuck.train.distributed import gathered_rows, in_shares, is_sharded, local, own_rows, rows_for, sharded_as
 from unstuck.train.optimizers.groups import Group
 
 # Best odd polynomials of degree 5 in turn, for singular values of at least 0.01 of the Frobenius norm: three of them
@@ -62,7 +67,7 @@ class Muon:
                 found.setdefault(key, []).append(name)
             for names in found.values():
                 parameters: list[Tensor] = [group.parameters[name] for name in names]
-                stack = torch.zeros(len(names), *parameters[0].shape, device=parameters[0].device)
+                stack = torch.zeros(len(names), *local(parameters[0]).shape, device=parameters[0].device)
                 self.buckets.append(_Bucket(group, names, parameters, *_cut(parameters[0]), stack))
 
     @torch.no_grad()
@@ -71,30 +76,37 @@ class Muon:
         for bucket in self.buckets:
             if all(p.grad is None for p in bucket.parameters):
                 continue
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket.parameters]
+            held = [local(p) for p in bucket.parameters]
+            gradients = [
+                torch.zeros_like(mine) if p.grad is None else local(p.grad)
+                for p, mine in zip(bucket.parameters, held, strict=True)
+            ]
             gradient = torch.stack(gradients).to(bucket.momentum.dtype)
             bucket.momentum.lerp_(gradient, 1 - self.momentum)
             direction = gradient.lerp_(bucket.momentum, self.momentum)  # Nesterov
+            sharded = is_sharded(bucket.parameters[0])
+            if sharded:
+                direction = gathered_rows(direction, bucket.parameters[0])
             pieces = _pieces(direction, bucket.row_pieces, bucket.column_pieces)
             rows, columns = pieces.shape[-2:]
-            update = orthogonalise(pieces, self.dtype or _dtype(pieces.device))
+            update = in_shares(partial(orthogonalise, dtype=self.dtype or _dtype(pieces.device)), pieces)
             update = _whole(update, bucket.row_pieces, bucket.column_pieces, len(bucket.parameters))
             # A piece with more rows than columns moves its outputs less: scaled up by the root of the ratio (Jordan).
             scale = max(1.0, rows / columns) ** 0.5
             bucket.last_norm = torch.linalg.vector_norm(update) * scale
             group = bucket.group
+            if sharded:
+                update = own_rows(update, bucket.parameters[0])
             if bucket.names[0] in group.decayed:
-                torch._foreach_mul_(bucket.parameters, 1 - group.lr * group.weight_decay)
+                torch._foreach_mul_(held, 1 - group.lr * group.weight_decay)
             changed = [i for i, p in enumerate(bucket.parameters) if p.grad is not None]
-            torch._foreach_add_(
-                [bucket.parameters[i] for i in changed], [update[i] for i in changed], alpha=-group.lr * scale
-            )
+            torch._foreach_add_([held[i] for i in changed], [update[i] for i in changed], alpha=-group.lr * scale)
             bucket.started = True
 
     def state_tensors(self) -> dict[str, Tensor]:
         """`muon/momentum/<parameter>` -> float32, shaped as the parameter: views, which the next step changes."""
         return {
-            f"muon/momentum/{name}": bucket.momentum[i]
+            f"muon/momentum/{name}": sharded_as(bucket.momentum[i], bucket.parameters[i])
             for bucket in self.buckets
             if bucket.started
             for i, name in enumerate(bucket.names)
@@ -107,7 +119,8 @@ class Muon:
                 stored = tensors.get(f"muon/momentum/{name}")
                 if stored is None:
                     return False
-                bucket.momentum[bucket.names.index(name)].copy_(stored)
+                place = bucket.names.index(name)
+                bucket.momentum[place].copy_(rows_for(stored, bucket.parameters[place]))
                 bucket.started = True
                 return True
         return False

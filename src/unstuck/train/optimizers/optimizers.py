@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from unstuck.config.schema import OptimizerConfig
 from unstuck.errors import UserError
+from unstuck.train.distributed import counted_here, is_sharded, local, total_of_shards
 from unstuck.train.optimizers.adamw import AdamW
 from unstuck.train.optimizers.groups import Group, assign_groups
+from unstuck.train.optimizers.lamb import Lamb
 from unstuck.train.optimizers.muon import Muon
 
 
@@ -27,6 +29,8 @@ class Optimizers:
         self.adamw = AdamW(
             [g for g in groups if g.algorithm == "adamw"], beta1=config.beta1, beta2=config.beta2, eps=config.eps
         )
+        lambs = [g for g in groups if g.algorithm == "lamb"]
+        self.lamb = Lamb(lambs, beta1=config.beta1, beta2=config.beta2, eps=config.eps)
         self.muon = Muon([g for g in groups if g.algorithm == "muon"], momentum=config.muon_momentum)
         self.parameters = [p for group in groups for p in group.parameters.values()]
 
@@ -47,6 +51,7 @@ class Optimizers:
                 group.lr = group.base_lr * multiplier
         self.adamw.step()
         self.muon.step()
+        self.lamb.step()
 
     def zero_grad(self) -> None:
         """Drops all gradients."""
@@ -55,7 +60,7 @@ class Optimizers:
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The whole state under flat names, for safetensors. Not copies: store or copy them before the next step."""
-        return self.adamw.state_tensors() | self.muon.state_tensors()
+        return self.adamw.state_tensors() | self.muon.state_tensors() | self.lamb.state_tensors()
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> list[str]:
         """Takes a state that `state_tensors` gave. Learning rates are not part of it: they follow from the schedule.
@@ -76,23 +81,40 @@ class Optimizers:
                             f"The checkpoint's optimizer state for {name} has shape {tuple(tensor.shape)}, the model's "
                             f"tensor {tuple(parameter.shape)}; resume with the checkpoint's own model section."
                         )
-                optimizer = self.muon if group.algorithm == "muon" else self.adamw
-                if not optimizer.load(name, stored):
+                if not self._of(group).load(name, stored):
                     fresh.append(name)
         return fresh
 
+    def _of(self, group: Group) -> AdamW | Muon | Lamb:
+        if group.algorithm == "lamb":
+            return self.lamb
+        return self.muon if group.algorithm == "muon" else self.adamw
+
     @torch.no_grad()
     def update_ratios(self) -> dict[str, float]:
-        """Group -> norm of the last update over norm of the weights; call it after `step`. Costs one pass over the
-        state of AdamW's groups; Muon's norms are kept by its step."""
-        squares = self.adamw.squared_updates() | self.muon.squared_updates()
-        ratios = {}
-        for group in self.groups:
-            if group.name in squares:
-                weights = torch.stack(torch._foreach_norm(list(group.parameters.values()))).square().sum()
-                if float(weights) > 0:
-                    ratios[group.name] = float((squares[group.name] / weights).sqrt())
-        return ratios
+        """Group -> norm of the last update over norm of the weights; call it after `step`, in all processes. Costs one
+        pass over the state of AdamW's groups; Muon's norms are kept by its step."""
+        updates = self.adamw.squared_updates()
+        zero = torch.zeros((), device=self.parameters[0].device)
+        weights = {group.name: _squared(group.parameters.values(), zero) for group in self.groups}
+        if any(map(is_sharded, self.parameters)):
+            names = [group.name for group in self.groups]
+            sums = [updates.get(name, zero) for name in names] + [weights[name] for name in names]
+            summed = total_of_shards(torch.stack(sums)).unbind()
+            updates = dict(zip(names, summed[: len(names)], strict=True))
+            weights = dict(zip(names, summed[len(names) :], strict=True))
+        updates |= self.muon.squared_updates() | self.lamb.squared_updates()
+        return {
+            name: float((updates[name] / square).sqrt())
+            for name, square in weights.items()
+            if name in updates and float(square) > 0
+        }
+
+
+def _squared(tensors: Iterable[Tensor], zero: Tensor) -> Tensor:
+    """Sum of squares of what this process counts, see `counted_here`."""
+    counted = [local(tensor) for tensor in tensors if counted_here(tensor)]
+    return torch.stack(torch._foreach_norm(counted)).square().sum() if counted else zero
 
 
 def build(model: nn.Module, config: OptimizerConfig) -> Optimizers:

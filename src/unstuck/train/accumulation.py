@@ -1,0 +1,37 @@
+"""`training.tokens_per_update`: the size of an update in tokens, from which the accumulation follows."""
+
+from __future__ import annotations
+
+from unstuck.config.recipe import Recipe
+from unstuck.errors import UserError
+
+
+def in_tokens(recipe: Recipe, processes: int) -> Recipe:
+    """The recipe with `training.accumulation` such that an update has about `training.tokens_per_update` tokens.
+
+    Padding and, in masked windows, tokens that are not predicted count as well: what is asked for is the size of the
+    update's input.
+
+    Args:
+        recipe: left as it is where the key is null.
+        processes: that train together, each with `training.batch_size` windows a micro-batch.
+
+    Raises:
+        UserError: the data has no windows of tokens.
+    """
+    training = recipe.config.training
+    if training.tokens_per_update is None:
+        return recipe
+    context = getattr(recipe.config.data, "context", None)
+    if context is None:
+        raise UserError(
+            f"training.tokens_per_update has no meaning for data.kind={recipe.config.data.kind}, which has no tokens; "
+            "set it to null and training.accumulation instead."
+        )
+    micro_batch = training.batch_size * context * processes
+    steps = max(1, round(training.tokens_per_update / micro_batch))
+    times = f" x {processes} processes" if processes > 1 else ""
+    return recipe.with_changes(
+        {"training.accumulation": steps},
+        f"tokens_per_update {training.tokens_per_update:,} / ({training.batch_size} windows x {context} tokens{times})",
+    )
