@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM
 
 from tests.models.hf_forms import (
     CONTEXT,
@@ -20,6 +20,7 @@ from tests.models.hf_forms import (
     save_as_on_the_hub,
     sentences,
     trained_gpt2,
+    wordpiece_tokenizer,
     write_questions,
 )
 from tests.train.conftest import last_weights, losses, rows
@@ -285,3 +286,31 @@ def test_a_run_goes_on_where_its_base_has_moved_and_not_on_another(
     assert max(losses(tmp_path / "run")) == 16
     with pytest.raises(UserError, match="trained on another model"):
         train(_recipe(untrained, questions, tmp_path, "training.updates=20"), resume=tmp_path / "run", report=False)
+
+
+def test_a_masked_model_learns_hidden_tokens_with_adapters(tmp_path: Path):
+    text = tmp_path / "text.txt"
+    text.write_text("\n\n".join(sentences(500)), encoding="utf-8")
+    tokenizer = wordpiece_tokenizer(sentences(200))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=CONTEXT, pad_token_id=0,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save(str(tmp_path / "bert" / "tokenizer.json"))
+    recipe = tmp_path / "masked.yaml"
+    recipe.write_text(
+        "task: {kind: masked, causal_share: 0}\n"
+        f"data: {{kind: text, source: {text}, tokenizer: from-model, context: 32, validation_split: tail}}\n"
+        "model: {architecture: pretrained, start_check: report, adapter: {kind: lora}, "
+        f"path: {tmp_path / 'bert'}}}\n"
+        "optimizer: {kind: adamw, learning_rate: 1e-2}\n"
+        "training: {updates: 20, batch_size: 8, threads: 1}\n"
+        "evaluation: {every_updates: 20, max_tokens: 1000}\n"
+    )
+    train(load_recipe(recipe), folder=tmp_path / "run", report=False)
+    start = rows(tmp_path / "run", "start")[0]
+    assert any("6 of 6 adapter tensors" in note for note in start["notes"])
+    validated = [row["val/loss"] for row in rows(tmp_path / "run", "evaluation")]
+    assert validated[-1] < validated[0] - 0.1
