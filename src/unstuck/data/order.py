@@ -51,3 +51,38 @@ class DataOrder:
                 del self._permutations[old]
             self._permutations[epoch] = np.random.default_rng([self.seed, epoch]).permutation(self.windows)
         return self._permutations[epoch]
+
+
+class StreamOrder:
+    """Streams that read stretches of the text from front to back, for models that remember; without state.
+
+    The windows are cut into stretches of the same length. An epoch is a seeded shuffle of the stretches, dealt out to
+    the streams in turn: each reads one stretch to its end, then its next one. So what a model remembers is the text
+    before, and yet a run soon sees text from everywhere: with one long stretch per stream a small GPT's validation loss
+    was 0.13 nats worse than on shuffled windows (docs/LOG.md). Windows left over by the last stretch or the last round
+    of an epoch wait for another epoch.
+
+    Args:
+        windows: number of training windows, at least as many as streams.
+        streams: rows that are read side by side in one optimizer update.
+        stretch: windows in a stretch; less where the text is too short for it.
+        seed: of the shuffles.
+    """
+
+    def __init__(self, windows: int, streams: int, stretch: int, seed: int) -> None:
+        if not 1 <= streams <= windows or stretch < 1:
+            raise ValueError(f"{streams} streams cannot share {windows} windows in stretches of {stretch}")
+        self.streams, self.stretch = streams, min(stretch, windows // streams)
+        self.seed, self.stretches = seed, windows // self.stretch
+        self.spare = windows - self.stretches * self.stretch
+        self._epoch, self._order = -1, np.zeros(0, dtype=np.int64)
+
+    def batch(self, step: int, first: int, count: int) -> Indices:
+        """Window indices of the streams `first` ... `first + count - 1` at a step, int64, shape (count,)."""
+        turn, within = divmod(step, self.stretch)
+        epoch, turn = divmod(turn, self.stretches // self.streams)
+        if epoch != self._epoch:
+            random = np.random.default_rng([self.seed, epoch])
+            offset = int(random.integers(self.spare + 1))
+            self._epoch, self._order = epoch, random.permutation(self.stretches) * self.stretch + offset
+        return self._order[turn * self.streams + np.arange(first, first + count)] + within

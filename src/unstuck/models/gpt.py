@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unstuck.config.sections.cortex import CortexConfig
 from unstuck.config.sections.gpt import GPTConfig
 from unstuck.models.functions import normalise, scaled_sum, squared_relu
 from unstuck.models.gpt2 import split_by_head
@@ -33,7 +34,7 @@ SMEAR_INPUTS = 12  # features that the smear's gate reads; modded-nanogpt
 
 
 class Block(nn.Module):
-    def __init__(self, config: GPTConfig, vocabulary: int, context: int) -> None:
+    def __init__(self, config: GPTConfig | CortexConfig, vocabulary: int, context: int) -> None:
         super().__init__()
         width = config.width
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -106,7 +107,7 @@ class GPT(LanguageModel):
 
     rotation_TD: Tensor
 
-    def __init__(self, config: GPTConfig, *, vocabulary: int, context: int) -> None:
+    def __init__(self, config: GPTConfig | CortexConfig, *, vocabulary: int, context: int) -> None:
         super().__init__()
         self.vocabulary, self.context = vocabulary, context
         width = config.width
@@ -126,7 +127,7 @@ class GPT(LanguageModel):
         self.dropout = config.dropout
         self.register_buffer("rotation_TD", rotations(context, width // config.heads), persistent=False)
 
-    def _block(self, config: GPTConfig, layer: int) -> Block:
+    def _block(self, config: GPTConfig | CortexConfig, layer: int) -> Block:
         """One block; models that are GPTs with other blocks override it (cortex)."""
         return Block(config, self.vocabulary, self.context)
 

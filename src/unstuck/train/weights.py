@@ -22,12 +22,15 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], shown: str) -> None:
     """Put saved weights into the model; a shared tensor was saved once, under its first name.
 
+    A model's own `fitted(tensors)` may first replace what is not learned (what streams of text remember).
+
     Args:
         shown: where they are from, for the message.
 
     Raises:
         UserError: a tensor is missing, is too many or has another shape.
     """
+    tensors = getattr(model, "fitted", dict)(tensors)
     expected = checkpoint.unshared(weights_of(model))
     wrong = sorted(set(expected) ^ set(tensors)) or [
         name for name, tensor in expected.items() if tensor.shape != tensors[name].shape

@@ -39,6 +39,10 @@ def make(config: Config, device: torch.device, share: Share) -> Task:
 
         fit_task(config.model.path, task.kind)
     if task.kind == "causal":
+        if config.model.architecture == "cortex" and data.kind == "text":
+            from unstuck.train.tasks.stream import Stream
+
+            return Stream(config, token_data(config), device, share)
         from unstuck.train.tasks.causal import Causal
 
         return Causal(config, token_data(config), device, share)

@@ -1,0 +1,5 @@
+"""CortexGPT: a GPT with memory, see model.py."""
+
+from unstuck.models.cortex.model import Cortex
+
+__all__ = ["Cortex"]

@@ -1,0 +1,161 @@
+"""CortexGPT in the training loop: streams, validation with a memory of its own, sleep, exact resumes, groups."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from unstuck.config.recipe import Recipe, load_recipe
+from unstuck.data.order import StreamOrder
+from unstuck.data.recall import answer_places, answers, recall_document
+from unstuck.errors import UserError
+from unstuck.evaluate.stream import StreamValidation, stretches
+from unstuck.models import build
+from unstuck.train.load import load_checkpoint
+from unstuck.train.run import train
+
+RECIPE = """
+name: tiny
+data: {source: %(text)s, tokenizer: char, context: 16, validation_split: tail}
+model:
+  architecture: cortex
+  layers: 2
+  heads: 2
+  width: 16
+  window: 8
+  memory: {tokens: 64, neighbours: 4}
+  columns: {count: 4}
+  homeostasis: {speed: 0.02}
+  slots: {count: 2}
+  sleep: {every_updates: 4, updates: 2, windows: 32}
+optimizer:
+  groups:
+    - {name: memory, pattern: memory, lr_factor: 2.0, optimizer: adamw}
+    - {name: neuroscience, pattern: "columns|slots|router", lr_factor: 0.5, optimizer: adamw}
+    - {name: core, pattern: .}
+training: {updates: 20, batch_size: 3, accumulation: 2, threads: 1, precision: float32}
+evaluation: {every_updates: 10, max_tokens: 600}
+checkpoint: {every_updates: 5}
+runs_folder: %(runs)s
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("UNSTUCK_CACHE", str(tmp_path / "cache"))
+    draw = random.Random(7)
+    words = ["the", "a", "small", "large", "model", "learns", "reads", "writes", "one", "two", "text", "token", "stops"]
+    text = "\n".join(" ".join(draw.choices(words, k=8)) + "." for _ in range(300))
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    file = tmp_path / "tiny.yaml"
+    file.write_text(RECIPE % {"text": tmp_path / "text.txt", "runs": tmp_path / "runs"}, encoding="utf-8")
+
+    def make(*overrides: str) -> Recipe:
+        return load_recipe(file, list(overrides))
+
+    return make
+
+
+def rows(folder: Path, event: str = "update") -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [row for row in map(json.loads, lines) if row["event"] == event]
+
+
+def test_a_stopped_and_resumed_run_has_the_losses_and_the_memory_of_one_that_was_not(recipe: Any) -> None:
+    whole = train(recipe(), report=False).folder
+    # Update 11 is asleep, and memory, slots, episodes, biases and thresholds have all been at work before it.
+    cut = train(recipe(), stop_when=lambda row: "here" if row.get("update") == 10 else None, report=False).folder
+    train(recipe(), resume=cut, report=False)
+    wanted = {row["update"]: row["train/loss"] for row in rows(whole)}
+    assert {row["update"]: row["train/loss"] for row in rows(cut)} == wanted
+    weights = [(max((f / "checkpoints").glob("update-*")) / "model.safetensors").read_bytes() for f in (whole, cut)]
+    assert weights[0] == weights[1]
+
+
+def test_asleep_no_new_text_is_read_and_each_group_logs_its_rate(recipe: Any) -> None:
+    result = train(recipe(), report=False)
+    found = rows(result.folder)
+    rates = {key.removeprefix("lr/") for key in found[0] if key.startswith("lr/")}
+    assert {"memory", "neuroscience", "core", "core-muon"} <= rates
+    at_peak = found[len(found) // 4]
+    assert at_peak["lr/memory"] == pytest.approx(2 * at_peak["lr/core"])
+    assert {"columns/largest_load", "homeostasis/rate"} <= found[0].keys()
+    state = json.loads((max((result.folder / "checkpoints").glob("update-*")) / "state.json").read_text())
+    awake = sum(update % 6 < 4 for update in range(20))
+    assert state["examples"] == awake * 6
+
+
+def test_a_saved_model_loads_and_predicts_the_same(recipe: Any) -> None:
+    result = train(recipe("training.updates=6"), report=False)
+    loaded = [load_checkpoint(result.folder, "last").model for _ in range(2)]
+    seen = torch.randint(loaded[0].vocabulary, (2, 16))
+    assert torch.equal(loaded[0](seen), loaded[1](seen))
+
+
+def test_a_resume_with_another_batch_size_begins_with_empty_memory(recipe: Any) -> None:
+    folder = train(recipe("training.updates=6"), report=False).folder
+    train(recipe("training.updates=8", "training.batch_size=2"), resume=folder, report=False)
+    assert rows(folder)[-1]["update"] == 8
+
+
+def test_validation_with_memory_is_one_reading_of_the_source(recipe: Any) -> None:
+    # As many neighbours as tokens: the order of the store then decides nothing among equally near ones.
+    model_section = recipe("model.slots.count=0", "model.window=null", "model.memory.neighbours=64").config.model
+    torch.manual_seed(0)
+    model = build(model_section, vocabulary=20, context=16, streams=1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    tokens = np.random.default_rng(0).integers(20, size=16 * 23 + 1)
+    inputs, targets = tokens[:-1].reshape(-1, 16), tokens[1:].reshape(-1, 16)
+    measured = StreamValidation({"it": (inputs, targets)}, warm=5, device=torch.device("cpu")).measure(model)
+    with torch.no_grad(), model.eval().other_streams(1):
+        read = [
+            float(model(torch.from_numpy(x)[None], torch.from_numpy(y)[None], "sum", 0))
+            for x, y in zip(inputs, targets, strict=True)
+        ]
+    assert measured.loss == pytest.approx(sum(read) / len(tokens[1:]), abs=1e-5)
+    assert len(next(iter(stretches(inputs, targets, warm=5)))) == 2  # several stretches side by side, one reading
+
+
+def test_streams_read_on_where_they_were_and_an_epoch_repeats_no_window() -> None:
+    order = StreamOrder(windows=103, streams=4, stretch=5, seed=1)
+    read = np.array([order.batch(step, 0, 4) for step in range(25)])  # 5 rounds of 5 windows: 100 of 103
+    assert len(set(read.flatten().tolist())) == 100
+    assert read.max() < 103
+    steps = np.diff(read, axis=0)
+    assert (steps[np.arange(24) % 5 != 4] == 1).all()
+    again = StreamOrder(windows=103, streams=4, stretch=5, seed=1)
+    assert (again.batch(17, 2, 2) == read[17, 2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("model.window=7", "set model.window="),
+        ("model.memory.tokens=4", "set model.memory.tokens="),
+        ("model.sleep.updates=9", "set model.sleep.updates="),
+        ("model.sleep.windows=3", "set model.sleep.windows="),
+        ("training.batch_size=2000 model.sleep.every_updates=null", "training.batch_size="),
+    ],
+)
+def test_settings_that_cannot_work_are_a_sentence_with_the_next_step(recipe: Any, override: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        train(recipe(*override.split()), report=False)
+
+
+def test_a_recall_document_asks_for_each_fact_once_and_out_of_reach_of_a_window() -> None:
+    text = recall_document(np.random.default_rng(0), facts=8, gap=(64, 64))
+    places = answer_places(text)
+    assert len(places) == 8
+    for place in places:
+        told = text.index(text[place - 1 : place + 1])
+        assert place - told >= 64
+    ids = np.array([[ord(c) for c in text]])
+    assert np.flatnonzero(answers(ids, question=ord("?"))[0] + 0).tolist() == [place - 1 for place in places]
