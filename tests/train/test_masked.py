@@ -140,3 +140,11 @@ def test_the_batch_grows_and_windows_become_longer(hybrid: Make) -> None:
 def test_a_tokenizer_without_a_mask_is_refused(hybrid: Make) -> None:
     with pytest.raises(UserError, match=r"data\.tokenizer=wordpiece"):
         task_of(hybrid("data.tokenizer=bpe", "data.vocabulary=300"))
+
+
+def test_accumulation_follows_from_tokens_per_update(hybrid: Make) -> None:
+    result = train(hybrid("training.tokens_per_update=400", "training.updates=2"), report=False)
+    start = json.loads((result.folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert start["derived"]["accumulation"] == 3  # 400 tokens / (8 windows of 16), rounded
+    assert start["derived"]["effective_batch"] == 24
+    assert "tokens_per_update 400" in start["reasons"]["accumulation"]
