@@ -185,11 +185,15 @@ def _blimp(path: Path, which: str, folder: Path, limit: int | None, seed: int, s
         raise UserError(f"--score is {', '.join(SCORE_WISHES)}, not '{score}'.")
     paradigms = read_blimp(folder, limit, seed)
 
+    import torch
+
     from unstuck.evaluate.blimp_models import scorers
 
     loaded = _load(path, which)
     if loaded.tokenizer is None:
         raise UserError(f"{path} is no language model, so it scores no sentences; name a run with a text task.")
+    if torch.cuda.is_available():
+        loaded.model.to("cuda")
     share = getattr(loaded.config.task, "causal_share", 0.0)
     found = scorers(loaded.model, loaded.tokenizer, causal_share=share)
     missing = {"both": {"masked", "causal"}, "auto": set()}.get(score, {score}) - found.keys()

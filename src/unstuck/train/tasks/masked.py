@@ -145,7 +145,7 @@ class Masked:
         if config.task.long_context is not None:
             self.stages.append(self._long_stage(config.task.long_context, config.task.long_after))
         self.fingerprint = self.data.fingerprint
-        self.notes = self.data.notes
+        self.notes = self.data.notes + self._schedules()
         self.validation = _validation_windows(self, config.evaluation.max_tokens)
         self.validation_targets = sum(count for _, parts in self.validation.items() for _, count in parts)
 
@@ -159,7 +159,8 @@ class Masked:
         """`Batch`es; all processes hide all windows, so that each knows the number of targets."""
         stage = next(stage for stage in reversed(self.stages) if update >= stage.first_update)
         together = stage.batch_size * self.share.processes
-        first = (position - stage.first_example) // together
+        # A resume with other settings may reach a stage before the place where they would have begun it.
+        first = max(0, position - stage.first_example) // together
         count = self._micro_steps(update)
         rate = rate_at(self.task.rate_start, self.task.rate_end, update / self.updates)
         mine = slice(self.share.rank * stage.batch_size, (self.share.rank + 1) * stage.batch_size)
@@ -220,6 +221,21 @@ class Masked:
         predicted = (chosen | causal[:, None]) & (tokens != self.special.padding)
         targets = np.where(predicted, tokens, IGNORED)
         return (inputs, targets, causal) if self.in_place else (inputs[:, :-1], targets[:, 1:], causal)
+
+    def _schedules(self) -> tuple[str, ...]:
+        """What changes during the run, for the notes at its start."""
+        notes = []
+        steps = self._micro_steps(0), self._micro_steps(self.updates)
+        if steps[0] < steps[1]:
+            notes.append(
+                f"Updates begin with {steps[0]} micro-batches and end with {steps[1]} (task.start_batch_share)."
+            )
+        for stage in self.stages[1:]:
+            notes.append(
+                f"From update {stage.first_update:,} on, windows have {stage.context} tokens and micro-batches "
+                f"{stage.batch_size} windows (task.long_context)."
+            )
+        return tuple(notes)
 
     def _micro_steps(self, update: int) -> int:
         """Micro-batches of the update that comes after `update` updates."""
