@@ -130,8 +130,8 @@ def is_asleep(sleep: SleepConfig, update: int) -> bool:
 def _check(sleep: SleepConfig, rows: int, share: Share) -> None:
     if share.processes > 1:
         raise UserError(
-            f"A cortex model keeps what its streams remember in one process, and there are {share.processes}; start it "
-            "without torchrun."
+            f"A cortex model keeps its memory, loads and firing rates in one process, and there are {share.processes}; "
+            "start it without torchrun."
         )
     if sleep.every_updates is None:
         return
