@@ -33,6 +33,7 @@ from unstuck.data.tokenizer import TextTokenizer
 from unstuck.train.assemble import prepare_parts
 from unstuck.train.load import load_checkpoint
 from unstuck.train.run import train
+from unstuck.train.tasks.task import Share
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cortexgpt.yaml"
 OFF = {"model.memory.tokens": 0, "model.columns.count": 0, "model.homeostasis.speed": 0.0, "model.slots.count": 0}
@@ -97,7 +98,9 @@ def ablation(given: argparse.Namespace, folder: Path) -> None:
 
 def compute(given: argparse.Namespace, folder: Path) -> None:
     """CPU seconds of an update of every setting, measured in turn."""
-    parts = {name: prepare_parts(recipe(text_keys(given) | SETTINGS[name])) for name in given.settings or SETTINGS}
+    parts = {
+        name: prepare_parts(recipe(text_keys(given) | SETTINGS[name]), Share()) for name in given.settings or SETTINGS
+    }
     spent: dict[str, list[float]] = {name: [] for name in parts}
     positions = dict.fromkeys(parts, 0)
     for update in range(given.updates):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from unstuck.config.sections.cortex import CortexConfig
 from unstuck.config.sections.gpt import GPTConfig
+from unstuck.evaluate.generate import next_logits
 from unstuck.models import build
 from unstuck.models.cortex import Cortex
 from unstuck.models.cortex.columns import Columns
@@ -137,6 +138,15 @@ def test_memory_begins_anew_after_the_end_of_text_and_keeps_what_follows_it() ->
     assert (model(before) - model(seen))[:, T : T + 4].abs().max() > 1e-4
     assert (model(before) - model(seen))[:, 2 * T :].abs().max() == 0
     assert (model(after) - model(seen))[:, 2 * T :].abs().max() > 1e-4
+
+
+def test_generation_remembers_what_lies_before_the_window() -> None:
+    model, before = randomised(PARTS["memory"]), tokens()
+    after, lengths = before.clone(), torch.tensor([3 * T, 2 * T + 1, 2 * T + 3])
+    after[:, 2] = (after[:, 2] + 7) % V
+    found = [next_logits(model, seen, lengths, torch.device("cpu")) for seen in (before, after)]
+    assert torch.allclose(found[0][1], model(before[1:2, : 2 * T + 1])[0, -1], atol=1e-5)
+    assert (found[0] - found[1]).abs().max() > 1e-4
 
 
 def test_other_streams_leave_the_training_streams_as_they_were() -> None:

@@ -202,6 +202,12 @@ class Cortex(GPT):
         self.episodes.remember(tokens_BT, targets_BT, losses_BT.detach().sum(1) / counts_B.clamp_min(1))
         return losses_BT.sum() / (1 if reduction == "sum" else counts_B.sum())
 
+    def next_logits(self, tokens_NT: Tensor, lengths_N: Tensor) -> Tensor:
+        """Logits (N, V) of the token behind each row, which may be far longer than the context: it is read from its
+        beginning. Rows are filled up on the right to T."""
+        rows_N = torch.arange(len(tokens_NT), device=tokens_NT.device)
+        return torch.as_tensor(self(tokens_NT[:, : int(lengths_N.max())])[rows_N, lengths_N - 1])
+
     @torch.no_grad()
     def forget(self, rows_B: Tensor) -> None:
         """Let the streams where `rows_B` (bool, one for each stream) is true begin anew."""
