@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unstuck.config.schema import Config
+from unstuck.config.sections.tasks import loss_unit
 from unstuck.prove.pool import Done, Job, Pool
 from unstuck.prove.proof import Plan
 from unstuck.prove.statistics import planned_detectable
@@ -143,6 +144,7 @@ def describe(comparison: Comparison, updates: int, *, workers: int, seconds: flo
         noise=noise,
         noise_source=source,
         notes=tuple(comparison.notes()),
+        unit=loss_unit(comparison.base.task),
     )
 
 

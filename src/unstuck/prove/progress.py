@@ -73,7 +73,7 @@ class Progress:
             print(f"{change['key']}: {change['old']} -> {change['new']}")
         print(proof.sentence())
         if math.isfinite(interval.half_width) and proof.verdict == "no difference shown":
-            print(f"A difference of {interval.half_width:.4f} nats/token or more would have been shown.")
+            print(f"A difference of {interval.half_width:.4f} {proof.plan.unit} or more would have been shown.")
         elif math.isfinite(interval.half_width):
             print(f"Why: {proof.judgement.reason}.")
         if proof.placebo is not None:

@@ -21,7 +21,7 @@ class Trial:
         setting: `base` or `changed` ("changed" is the second copy in a placebo).
         seed: of weights and data order.
         updates: optimizer updates trained.
-        val_loss: final validation loss in nats per token, nan where the run diverged.
+        val_loss: final validation loss (nats per token, relative L2), nan where the run diverged.
         untrained: loss of a model that learned nothing: before training, at least ln V.
         tokens: trained on.
         seconds: of the whole worker process.
@@ -50,9 +50,10 @@ class Plan:
         runs: trials in all.
         workers: processes side by side, one thread each.
         seconds: expected cost of what is not on disk yet; nan where no speed is known.
-        detectable: expected half width of the interval, nats per token.
+        detectable: expected half width of the interval, in `unit`.
         noise: standard deviation of a pair's difference that `detectable` assumes; `noise_source` says whence.
         notes: what the reader must know about this design, one sentence each.
+        unit: of the validation loss; where it is no loss per token, `tokens` counts examples.
     """
 
     seeds: int
@@ -67,6 +68,7 @@ class Plan:
     noise: float
     noise_source: str
     notes: tuple[str, ...] = ()
+    unit: str = "nats/token"
 
     def sentences(self) -> list[str]:
         """The plan as it is printed beforehand."""
@@ -79,11 +81,11 @@ class Plan:
         cost = f"about {self.seconds:.0f} s" if math.isfinite(self.seconds) else "unknown until the first trial ends"
         lines = [
             f"{self.seeds} seeds x 2 settings, {self.runs} trials of {length}; {self.workers} side by side.",
-            f"Cost: {cost}, {self.tokens * self.runs:,} tokens.",
+            f"Cost: {cost}, {self.tokens * self.runs:,} {'tokens' if self.unit == 'nats/token' else 'fields'}.",
         ]
         if math.isfinite(self.detectable):
             lines.append(
-                f"Detectable: at worst a difference of {self.detectable:.3f} nats/token ({self.noise_source}); "
+                f"Detectable: at worst a difference of {self.detectable:.3f} {self.unit} ({self.noise_source}); "
                 "it stops earlier when the answer is clear."
             )
         return [*lines, *self.notes]
@@ -116,7 +118,7 @@ class Proof:
                 "low": interval.low,
                 "high": interval.high,
                 "level": 0.95,
-                "unit": "nats/token",
+                "unit": self.plan.unit,
             },
             "detectable": interval.half_width,
             "changes": self.changes,
@@ -140,7 +142,7 @@ class Proof:
         interval = self.judgement.interval
         if not math.isfinite(interval.half_width):
             return f"{self.verdict}: {self.judgement.reason}"
-        effect = f"{interval.mean:+.4f} nats/token, 95 % interval {interval.low:+.4f} to {interval.high:+.4f}"
+        effect = f"{interval.mean:+.4f} {self.plan.unit}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f}"
         return f"{self.verdict}: validation loss {effect} ({interval.pairs} seeds)"
 
 

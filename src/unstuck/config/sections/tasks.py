@@ -47,3 +47,10 @@ class OperatorTask(Section):
         description="relative error that is minimised, the mean over fields. l2: of the values; h1: of values and "
         "gradients. Both are measured at every evaluation, on the validation fields",
     )
+
+
+def loss_unit(task: Section) -> str:
+    """The unit of the task's loss."""
+    if isinstance(task, OperatorTask):
+        return {"l2": "relative L2", "h1": "relative H1"}[task.loss]
+    return "nats/token"

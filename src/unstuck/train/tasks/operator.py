@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from unstuck.config.schema import Config
+from unstuck.config.sections.tasks import loss_unit
 from unstuck.data.fields import Fields, FieldsData, prepare_fields
 from unstuck.data.order import DataOrder
 from unstuck.data.tokenizer import TextTokenizer
@@ -49,7 +50,7 @@ class Operator:
             )
         self.data = prepare_fields(config.data) if data is None else data
         self.device, self.share = device, share
-        self.unit = "relative L2" if config.task.loss == "l2" else "relative H1"
+        self.unit = loss_unit(config.task)
         self.measure = LOSSES[config.task.loss]
         self.symmetries = config.data.symmetries
         if self.symmetries and (self.data.points[0] != self.data.points[1] or self.data.points[0] % 4):
