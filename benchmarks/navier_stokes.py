@@ -188,7 +188,7 @@ def incident(folder: Path, seconds: float) -> None:
     settings = {
         "learning_rate": 2e-5, "batch_size": 8, "optimizer": "adamw", "grad_clip": 2.0, "shuffle": False,
         "lr_scheduler": "ReduceLROnPlateau", "patience": 5, "factor": 0.5, "weight_decay": 1e-4,
-        "loss_reduction": "sum", "task": "regression",
+        "loss_reduction": "sum", "task": "regression", "init_from": "scratch",
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(settings, indent=1))
