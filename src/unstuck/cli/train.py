@@ -85,7 +85,8 @@ def command(
     if summary["stopped_by"] == "user":
         raise UserError(
             f"Stopped after update {summary['updates']}; everything is saved. Go on with: "
-            f"unstuck train --resume {result.folder}"
+            f"{'the same torchrun and: train' if 'LOCAL_WORLD_SIZE' in os.environ else 'unstuck train'} "
+            f"--resume {result.folder}"
         )
 
 

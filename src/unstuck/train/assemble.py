@@ -220,6 +220,10 @@ def _restart_what_changed(state: LoopState, resumed: Resumption, processes: int,
     changed = resumed.changed
     if processes != share.processes:
         resumed.dropped.append(f"equality to the last bit ({share.processes} processes instead of {processes})")
+        before = changed.get("training.batch_size", (config.training.batch_size,))[0] * processes
+        if before != config.training.batch_size * share.processes:
+            keeps = f"; training.batch_size={before // share.processes} keeps it" if before >= share.processes else ""
+            resumed.dropped.append(f"the size of an update (batches of {before} examples before{keeps})")
     if "training.batch_size" in changed or processes != share.processes:
         state.examples -= state.examples % (config.training.batch_size * share.processes)
     if "evaluation.max_tokens" in changed:

@@ -42,8 +42,14 @@ SYNCHRONISED_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_
 
 @contextmanager
 def processes() -> Iterator[Share]:
-    """Join the processes that torchrun started, until the block ends; without torchrun, one alone."""
+    """Join the processes that torchrun started, until the block ends; without torchrun, one alone.
+
+    Processes join once: a block within a block finds them joined and leaves them so.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if dist.is_initialized():
+        yield Share(dist.get_rank(), world)
+        return
     if world == 1 or "RANK" not in os.environ:
         yield Share()
         return
