@@ -126,11 +126,13 @@ def test_validation_with_memory_is_one_reading_of_the_source(recipe: Any) -> Non
 
 def test_streams_read_on_where_they_were_and_an_epoch_repeats_no_window() -> None:
     order = StreamOrder(windows=103, streams=4, stretch=5, seed=1)
-    read = np.array([order.batch(step, 0, 4) for step in range(25)])  # 5 rounds of 5 windows: 100 of 103
-    assert len(set(read.flatten().tolist())) == 100
-    assert read.max() < 103
-    steps = np.diff(read, axis=0)
-    assert (steps[np.arange(24) % 5 != 4] == 1).all()
+    read = np.array([order.batch(step, 0, 4) for step in range(200)])
+    once = read[: 25 - 3]  # 5 rounds of 5 windows, the last stream 3 windows ahead
+    assert len(set(once.flatten().tolist())) == once.size
+    assert 0 <= read.min() <= read.max() < 103
+    goes_on = np.diff(read, axis=0) == 1
+    assert (goes_on.mean(0) > 0.75).all()
+    assert (~goes_on).sum(1).max() <= 2  # two of four streams at once, at most, go to another place
     again = StreamOrder(windows=103, streams=4, stretch=5, seed=1)
     assert (again.batch(17, 2, 2) == read[17, 2:]).all()
 
