@@ -25,6 +25,7 @@ from unstuck.train.loop import Session
 from unstuck.train.metrics import MetricsWriter, json_ready
 from unstuck.train.observer import StopSignals
 from unstuck.train.optimizers.groups import numbers
+from unstuck.train.peak import Operations, operations
 from unstuck.train.resume import Resumption
 from unstuck.train.saver import Saver
 from unstuck.train.start import checkpoint_of
@@ -53,6 +54,7 @@ class Parts:
     parameters: int
     start_check: StartCheck | None  # of a pretrained model that has not been trained here yet
     share: Share
+    operations: Operations | None  # of training on a token, where that is known
 
 
 def prepare_parts(recipe: Recipe, share: Share, snapshot: Snapshot | None = None, folder: Path | None = None) -> Parts:
@@ -67,13 +69,15 @@ def prepare_parts(recipe: Recipe, share: Share, snapshot: Snapshot | None = None
     with together(share):
         model, start_check = _model(config, task, chosen, snapshot, folder)
     weights = tuple(checkpoint.unshared(weights_of(model)))
+    size = (getattr(config.model, name, None) for name in ("layers", "width"))
+    cost = operations(model, *size, looks_back_only=config.task.kind == "causal")
     trained = spread(model, config.training.sharding, share, chosen.device, chosen.compiled)
     with together(share):
         built = optimizers.build(model, config.optimizer)
         groups = _described(built)
         planned = _plan(config, task, model, groups, chosen, share)
     parameters = sum(numbers(p) for p in model.parameters() if p.requires_grad)
-    return Parts(task, model, trained, weights, built, chosen, planned, groups, parameters, start_check, share)
+    return Parts(task, model, trained, weights, built, chosen, planned, groups, parameters, start_check, share, cost)
 
 
 def _model(
@@ -201,6 +205,7 @@ def make_session(
         trained=parts.trained,
         weights=parts.weights,
         share=share,
+        operations=parts.operations,
         parameters=parts.optimizers.parameters,
         optimizers=parts.optimizers,
         base_rates=rates,

@@ -21,14 +21,15 @@ from unstuck.train import schedules
 from unstuck.train.distributed import exchange_sparse, exchanged, refuse_changed_buffers, together, totals
 from unstuck.train.gradient_stats import layer_norms
 from unstuck.train.live import LiveDiagnosis
-from unstuck.train.machine import Machine
+from unstuck.train.machine import Machine, memory_used
 from unstuck.train.metrics import MetricsWriter
 from unstuck.train.observer import Observer, StopSignals, StopWhen
 from unstuck.train.optimizers import Optimizers, clip_grad_norm
+from unstuck.train.peak import Operations, bfloat16_peak
 from unstuck.train.plan import Plan
 from unstuck.train.saver import Saver
 from unstuck.train.state import LoopState
-from unstuck.train.tasks.task import Share, Task
+from unstuck.train.tasks.task import MicroBatches, Share, Task
 from unstuck.train.weights import weights_of
 
 
@@ -62,6 +63,8 @@ class Session:
     observers: tuple[Observer, ...] = ()
     stop_when: StopWhen | None = None
     stop_wish: str | None = field(default=None)
+    ahead: tuple[tuple[int, int], MicroBatches] | None = field(default=None)  # (examples, update) -> data, on a GPU
+    operations: Operations | None = field(default=None)
     stop_agreed: bool = field(default=False)  # among several processes: one of them wished to, before the last update
 
     def emit(self, row: Mapping[str, Any]) -> None:
@@ -116,7 +119,7 @@ def one_update(session: Session) -> dict[str, Any]:
     """Make one optimizer update and return its row. A loss or norm that is not finite leaves the weights alone."""
     state, config = session.state, session.config
     started, cpu_started = time.perf_counter(), time.process_time()
-    data = session.task.micro_batches(state.examples, state.update)
+    data = _data(session)
     fetched = time.perf_counter()
 
     rates = learning_rates(session)
@@ -137,6 +140,7 @@ def one_update(session: Session) -> dict[str, Any]:
     exchange_sparse(session.share, session.parameters)
     layers = layer_norms(session.model.named_parameters()) if _asks_for_layers(session) else {}
     norm = clip_grad_norm(session.parameters, config.training.clip_norm)
+    _fetch_ahead(session, data)
     norm_value, *values = torch.stack([norm, *sums, *further]).tolist()  # the update's one wait for the device
     loss_value, further_value = _agreed(session, sum(values[: len(sums)]), sum(values[len(sums) :]))
     loss_value, further_value = loss_value / data.targets, further_value / data.targets
@@ -168,12 +172,36 @@ def one_update(session: Session) -> dict[str, Any]:
         row["throughput/tokens_per_second"] = round(data.tokens / seconds, 1)
     else:
         row["throughput/examples_per_second"] = round(data.examples / seconds, 2)
+    row.update(_share_of_peak(session, data, seconds))
     row["time/step_ms"] = round(seconds * 1e3, 3)
     row["time/data_share"] = round((fetched - started) / seconds, 5)
     if session.machine.device.type == "cpu":  # tells a slower program from a machine that others use too
         row["time/cpu_ms"] = round((time.process_time() - cpu_started) * 1e3, 3)
     row.update(more)
     return row
+
+
+def _data(session: Session) -> MicroBatches:
+    """The data of the next update: as fetched while the GPU was at work, or fetched now."""
+    place = session.state.examples, session.state.update
+    ahead, session.ahead = session.ahead, None
+    return ahead[1] if ahead is not None and ahead[0] == place else session.task.micro_batches(*place)
+
+
+def _fetch_ahead(session: Session, data: MicroBatches) -> None:
+    """While a GPU still computes this update, gather the next one's data and send it. A CPU has no time between."""
+    if session.machine.device.type != "cpu":
+        place = session.state.examples + data.examples, session.state.update + 1
+        session.ahead = place, session.task.micro_batches(*place)
+
+
+def _share_of_peak(session: Session, data: MicroBatches, seconds: float) -> dict[str, float]:
+    """Of this process's device, where its peak and the model's operations are known."""
+    peak = bfloat16_peak(session.machine.device)
+    if peak is None or session.operations is None:
+        return {}
+    made = [session.operations.of(batch) for batch in data.batches]
+    return {} if None in made else {"throughput/share_of_peak": round(sum(filter(None, made)) / seconds / peak, 4)}
 
 
 def _agreed(session: Session, loss: float, further: float) -> tuple[float, float]:
@@ -224,9 +252,8 @@ def evaluate(session: Session) -> bool:
     if config.schedule.kind == "plateau" and state.update > 0:
         state.plateau.observe(loss, session.schedule, config.evaluation.min_improvement)
     ratios = session.optimizers.update_ratios() if state.update > 0 else {}
-    session.emit(
-        evaluation_row(state.update, result, session.task) | {f"update_ratio/{g}": r for g, r in ratios.items()}
-    )
+    row = evaluation_row(state.update, result, session.task) | {f"update_ratio/{g}": r for g, r in ratios.items()}
+    session.emit(row | memory_used(session.machine.device))
     session.metrics.flush()
     if state.update > 0 and session.share.rank == 0:
         session.stop_wish = session.stop_wish or session.live.look(state, session.emit)

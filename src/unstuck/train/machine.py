@@ -85,6 +85,18 @@ def prepare(machine: Machine) -> None:
         _keep_freed_memory()
 
 
+def memory_used(device: torch.device) -> dict[str, int]:
+    """Bytes that tensors take on this process's GPU, now and at most since the last call; of a CPU nothing."""
+    if device.type != "cuda":
+        return {}
+    found = {
+        "memory/gpu_bytes": torch.cuda.memory_allocated(device),
+        "memory/gpu_peak_bytes": torch.cuda.max_memory_allocated(device),
+    }
+    torch.cuda.reset_peak_memory_stats(device)
+    return found
+
+
 def usable_cores() -> int:
     """Cores this process may run on (a container or taskset may allow fewer than there are)."""
     if hasattr(os, "sched_getaffinity"):
