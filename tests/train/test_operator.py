@@ -18,8 +18,10 @@ from unstuck.config.recipe import Recipe, load_recipe
 from unstuck.errors import UserError
 from unstuck.evaluate.operator_losses import relative_l2
 from unstuck.evaluate.rollout import rollout
+from unstuck.models import build
 from unstuck.report.html_rollout import write_rollout
 from unstuck.runs.readers import read_runs
+from unstuck.train.distributed import spread
 from unstuck.train.gradient_stats import layer_norms, layer_of
 from unstuck.train.load import load_checkpoint
 from unstuck.train.progress import Progress
@@ -85,6 +87,14 @@ def test_processes_share_the_fields_of_an_update() -> None:
     parts = [Operator(config, torch.device("cpu"), Share(rank, 2)).micro_batches(16, 2) for rank in (0, 1)]
     torch.testing.assert_close(torch.cat([p.batches[0][0] for p in parts]), whole.batches[0][0])
     assert {p.targets for p in parts} == {whole.targets} == {8}
+
+
+def test_fsdp_refuses_complex_weights_in_one_sentence() -> None:
+    config = tiny().config
+    task = Operator(config, torch.device("cpu"), Share(0, 2))
+    model = build(config.model, **task.model_arguments())
+    with pytest.raises(UserError, match=r"use training\.sharding=ddp"):
+        spread(model, "fsdp", task.share, task.device, False)
 
 
 @pytest.mark.parametrize("variant", ["", ":plateau", ":restarts", ":h1"])

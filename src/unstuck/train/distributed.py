@@ -137,6 +137,9 @@ def spread(model: nn.Module, sharding: str, share: Share, device: torch.device, 
     Args:
         sharding: ddp (every process holds everything) or fsdp (each holds a part of weights, gradients, moments).
         compiled: with torch.compile.
+
+    Raises:
+        UserError: the model has complex weights, and FSDP2 gathers a block's weights into one buffer of one type.
     """
     if share.processes == 1:
         return _compiled(model) if compiled else model
@@ -148,6 +151,9 @@ def spread(model: nn.Module, sharding: str, share: Share, device: torch.device, 
         devices = [device] if device.type == "cuda" else None
         settings = {"device_ids": devices, "gradient_as_bucket_view": True, SYNCHRONISED_BUFFERS: False}
         return cast(nn.Module, ddp(wrapped, **settings))
+
+    if any(p.is_complex() for p in model.parameters()):
+        raise UserError("FSDP does not take complex weights, which this model has; use training.sharding=ddp.")
 
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
