@@ -59,7 +59,7 @@ FAR = (0, 64, 1024, LONG_TOKENS)  # borders of the positions that are compared
 
 def recipe(settings: dict[str, Any], **more: Any) -> Recipe:
     fixed = {"training.threads": 1, "training.precision": "float32"}
-    written = {key: json.dumps(value) for key, value in (fixed | settings | more).items()}
+    written = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (fixed | settings | more).items()}
     return load_recipe(RECIPE, [f"{key}={value}" for key, value in written.items()])
 
 
@@ -69,6 +69,8 @@ def trained(made: Recipe, folder: Path) -> dict[str, Any]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     spent = [row["time/cpu_ms"] / 1e3 for row in rows if row["event"] == "update"]
     last = [row for row in rows if row["event"] == "evaluation"][-1]
+    if result.summary["stopped_by"] != "updates":
+        raise SystemExit(f"{folder.name} was stopped after {len(spent)} updates ({result.summary['stopped_by']}).")
     found = {key: last[f"val/{key}"] for key in ("loss", "bits_per_byte")}
     further = {key: rows[-3].get(key) for key in ("columns/largest_load", "homeostasis/rate") if key in rows[-3]}
     return found | further | {
@@ -86,14 +88,14 @@ def text_keys(given: argparse.Namespace) -> dict[str, Any]:
         "evaluation.every_updates": given.updates,
         "evaluation.max_tokens": given.validation_tokens,
         "training.updates": given.updates,
-    }
+    } | dict(pair.split("=", 1) for pair in given.keys)
 
 
 def ablation(given: argparse.Namespace, folder: Path) -> None:
     for seed in given.seeds:
         for name in given.settings or SETTINGS:
             found = trained(recipe(text_keys(given) | SETTINGS[name], seed=seed), folder / f"{seed}-{name}")
-            record(given, {"what": "ablation", "name": name, "seed": seed} | found)
+            record(given, {"what": given.label or "ablation", "name": name, "seed": seed} | found)
 
 
 def compute(given: argparse.Namespace, folder: Path) -> None:
@@ -171,6 +173,8 @@ def recall(given: argparse.Namespace, folder: Path) -> None:
     remembers = {"model.memory.tokens": 256, "model.memory.clear_at_end_of_text": True}
     for seed in given.seeds:
         for name, settings in {"cortexgpt": remembers, "gpt": OFF}.items():
+            if name not in (given.settings or name):
+                continue
             made = recipe(small | settings, seed=seed)
             run = folder / f"{seed}-{name}"
             found = trained(made, run)
@@ -190,13 +194,12 @@ def answered(made: Recipe, run: Path, documents: int = 200) -> tuple[int, int]:
     right = asked = 0
     question = int(tokenizer.encode("?")[0])
     for document in np.split(tokens, np.flatnonzero(tokens == tokenizer.end_of_text) + 1)[:documents]:
-        length = (len(document) - 1) // 32 * 32
         with model.other_streams(1) if model.streams is not None else nullcontext():
-            for first in range(0, length, 32):
-                part = torch.from_numpy(document[first : first + 33])[None]
-                places = torch.from_numpy(answers(part[:, :-1].numpy(), question=question))
-                correct = model(part[:, :-1], stream=0).argmax(-1) == part[:, 1:]
-                right, asked = right + int(correct[places].sum()), asked + int(places.sum())
+            inputs = torch.from_numpy(document[:-1])[None]
+            logits = [model(window, stream=0) for window in torch.split(inputs, data.context, dim=1)]
+        places = answers(document[None, :-1], question=question)[0]
+        correct = torch.cat(logits, dim=1)[0].argmax(-1).numpy() == document[1:]
+        right, asked = right + int(correct[places].sum()), asked + int(places.sum())
     return right, asked
 
 
@@ -222,15 +225,17 @@ def record(given: argparse.Namespace, row: dict[str, Any]) -> None:
 
 def main() -> None:
     what = {"recall": recall, "ablation": ablation, "compute": compute, "text": text, "table": table}
-    updates = {"recall": 500, "ablation": 250, "compute": 30, "text": 600, "table": 0}
+    updates = {"recall": 400, "ablation": 250, "compute": 30, "text": 600, "table": 0}
     parser = argparse.ArgumentParser(description="What CortexGPT's parts are worth.")
     parser.add_argument("what", choices=what)
     parser.add_argument("--text", default="../shared/data/text/books", help="folder of books")
     parser.add_argument("--updates", type=int)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--settings", nargs="+", help="only these")
+    parser.add_argument("--keys", nargs="*", default=[], help="further settings of the recipe, key=value")
     parser.add_argument("--ratio", type=float, default=1.2, help="text: compute of an update against the GPT's")
     parser.add_argument("--validation-tokens", type=int, default=32768)
+    parser.add_argument("--label", help="name of the rows in --out")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.updates = given.updates or updates[given.what]
