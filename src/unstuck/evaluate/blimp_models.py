@@ -100,4 +100,6 @@ def _read_at(model: LanguageModel, tokens_BT: Tensor, place_B: Tensor) -> Tensor
 def _read_all(model: LanguageModel, tokens_BT: Tensor, *, all_causal: bool = False) -> Tensor:
     inputs_BT = tokens_BT[:, :-1].to(_device(model))
     further: dict[str, Any] = {"causal_rows": len(inputs_BT)} if all_causal else {}
-    return torch.log_softmax(model.logits(model.hidden(inputs_BT, **further)), -1).cpu()
+    logits_BTV = model.logits(model.hidden(inputs_BT, **further))
+    wanted_BT1 = tokens_BT[:, 1:, None].to(logits_BTV.device)
+    return (logits_BTV.gather(-1, wanted_BT1).squeeze(-1) - logits_BTV.logsumexp(-1)).cpu()

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-TOKENS_AT_ONCE = 8192  # fills a CPU's matrix units; a GPU has no trouble with more
+# Fills a CPU's matrix units; the logits of 2,048 tokens of a vocabulary of 8,192 are 64 MB.
+TOKENS_AT_ONCE, LOGITS_AT_ONCE = 8192, 2048
 
 # Sequences (B, T) and the position (B,) to read -> log-probabilities (B, V) of what is at `read` + the model's shift.
 Read = Callable[[Tensor, Tensor], Tensor]
-# Sequences (B, T) -> log-probabilities (B, T - 1, V) of the tokens 1 .. T - 1.
+# Sequences (B, T) -> log-probabilities (B, T - 1) of their own tokens 1 .. T - 1.
 ReadAll = Callable[[Tensor], Tensor]
 
 
@@ -33,7 +34,7 @@ class Frame:
     after: tuple[int, ...] = ()
 
 
-def causal_scores(sentences: Sequence[str], frame: Frame, read: ReadAll, at_once: int = TOKENS_AT_ONCE) -> list[float]:
+def causal_scores(sentences: Sequence[str], frame: Frame, read: ReadAll, at_once: int = LOGITS_AT_ONCE) -> list[float]:
     """Log-likelihood of each sentence, nats. What `frame` puts before is given, what it puts behind is left out.
 
     A sentence of a model without a begin token is scored from its second token on.
@@ -45,8 +46,8 @@ def causal_scores(sentences: Sequence[str], frame: Frame, read: ReadAll, at_once
     for places, batch_BT in _batches(rows, at_once):
         if batch_BT.shape[1] <= given:
             continue
-        log_p = read(batch_BT).gather(-1, batch_BT[:, 1:, None].to(torch.long)).squeeze(-1)
-        for place, value in zip(places, log_p[:, given - 1 :].double().sum(1).tolist(), strict=True):
+        sums = read(batch_BT)[:, given - 1 :].double().sum(1)
+        for place, value in zip(places, sums.tolist(), strict=True):
             scores[place] = value
     return scores
 
