@@ -32,11 +32,13 @@ def relative_h1(predicted_BXY: Tensor, target_BXY: Tensor) -> Tensor:
         (torch.view_as_real(torch.fft.rfft2(field.float())).square().sum(-1) * weights).sum((-2, -1)).sqrt()
         for field in (predicted_BXY - target_BXY, target_BXY)
     )
-    return error / size.clamp_min(SMALLEST)
+    ratio: Tensor = error / size.clamp_min(SMALLEST)
+    return ratio
 
 
 def _norm(field_BXY: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(field_BXY.float(), dim=(-2, -1))
+    norm: Tensor = torch.linalg.vector_norm(field_BXY.float(), dim=(-2, -1))
+    return norm
 
 
 def _h1_weights(x_points: int, y_points: int, device: torch.device) -> Tensor:
@@ -44,4 +46,5 @@ def _h1_weights(x_points: int, y_points: int, device: torch.device) -> Tensor:
     kx = torch.fft.fftfreq(x_points, 1 / x_points, device=device)[:, None]
     ky = torch.fft.rfftfreq(y_points, 1 / y_points, device=device)[None, :]
     twice = torch.where((ky == 0) | (2 * ky == y_points), 1.0, 2.0)
-    return (1 + (2 * math.pi) ** 2 * (kx**2 + ky**2)) * twice
+    weights: Tensor = (1 + (2 * math.pi) ** 2 * (kx**2 + ky**2)) * twice
+    return weights
