@@ -131,6 +131,17 @@ def test_scores_of_a_causal_model_are_lm_evals_definition(
         assert score == pytest.approx(float(log_p.gather(-1, ids[:, 1:, None]).sum()), abs=1e-4)
 
 
+def test_an_exported_model_scores_as_the_run_does(tokenizer: SubwordTokenizer, tmp_path: Path) -> None:
+    from unstuck.models.hf_export import export
+    from unstuck.models.pretrained import Pretrained
+
+    model = ltg_bert(tokenizer)
+    export(model, tokenizer, tmp_path)
+    exported = Pretrained(PretrainedConfig(path=str(tmp_path)), vocabulary=tokenizer.vocabulary, context=16)
+    (ours,), (theirs,) = scorers(model, tokenizer).values(), scorers(exported, tokenizer).values()
+    assert theirs(SENTENCES) == pytest.approx(ours(SENTENCES), abs=1e-4)
+
+
 def test_a_score_does_not_depend_on_what_else_is_scored(tokenizer: SubwordTokenizer) -> None:
     for score in scorers(ltg_bert(tokenizer), tokenizer, causal_share=0.5).values():
         together = score(SENTENCES)

@@ -48,7 +48,8 @@ def scorers(model: nn.Module, tokenizer: TextTokenizer, *, causal_share: float =
         if causal_share > 0:
             found["causal"] = lambda s: causal_scores(s, frame, partial(_read_all, model, all_causal=True))
     elif isinstance(model, Pretrained) and model.masked:
-        frame = Frame(encode, (_needed(tokenizer, BEGIN),), (_needed(tokenizer, END),))
+        ours = model.inner.config.model_type == "unstuck-ltg-bert"  # trained without a token behind the text
+        frame = Frame(encode, (_needed(tokenizer, BEGIN),), () if ours else (_needed(tokenizer, END),))
         found["masked"] = lambda s: masked_scores(s, frame, _needed(tokenizer, MASKS), partial(_read_at, model))
     else:
         begin = tokenizer.end_of_text  # stands between documents in training, so it begins one too
