@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.train.conftest import Make
+from unstuck.cli.main import main
 from unstuck.errors import UserError
 from unstuck.train.run import train
 from unstuck.train.tasks.masked import Masked
@@ -148,3 +149,14 @@ def test_accumulation_follows_from_tokens_per_update(hybrid: Make) -> None:
     assert start["derived"]["accumulation"] == 3  # 400 tokens / (8 windows of 16), rounded
     assert start["derived"]["effective_batch"] == 24
     assert "tokens_per_update 400" in start["reasons"]["accumulation"]
+
+
+def test_the_command_measures_what_the_run_measured(hybrid: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    result = train(hybrid(), report=False)
+    capsys.readouterr()
+    assert main(["evaluate", str(result.folder), "--which", "last", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["loss"] == pytest.approx(result.summary["final"]["val_loss"], abs=1e-6)
+    assert set(found["further"]) == {"masked", "causal"}
+    assert main(["evaluate", str(result.folder)]) == 0
+    assert "nats/token, perplexity" in capsys.readouterr().out
