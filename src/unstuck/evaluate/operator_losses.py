@@ -22,12 +22,13 @@ def relative_l2(predicted_BXY: Tensor, target_BXY: Tensor) -> Tensor:
 
 
 def relative_h1(predicted_BXY: Tensor, target_BXY: Tensor) -> Tensor:
-    """The same for ||.||_H1^2 = ||f||^2 + ||grad f||^2, (B,): small scales weigh more (arXiv 2110.08605, section 4).
+    """The same for ||.||_H1^2 = ||f||^2 + ||grad f||^2, (B,): small scales weigh more (Sobolev losses for
+    neural operators: Li et al., arXiv 2106.06898).
 
     Gradients are those of the trigonometric polynomial through the points, on the unit torus, hence exact; the norm is
     summed over modes (Parseval).
     """
-    weights = _h1_weights(*target_BXY.shape[-2:], target_BXY.device)
+    weights = _h1_weights(target_BXY.shape[-2], target_BXY.shape[-1], target_BXY.device)
     error, size = (
         (torch.view_as_real(torch.fft.rfft2(field.float())).square().sum(-1) * weights).sum((-2, -1)).sqrt()
         for field in (predicted_BXY - target_BXY, target_BXY)
