@@ -4,6 +4,7 @@
     python -m benchmarks.gpt2_qa questions --texts ../shared/data/text/classics --work /tmp/gpt2-qa     a second
     python -m benchmarks.gpt2_qa tune      --work /tmp/gpt2-qa                                          about 10 minutes
     python -m benchmarks.gpt2_qa table     --work /tmp/gpt2-qa
+    python -m benchmarks.gpt2_qa paired    --work /tmp/gpt2-qa                                          a minute
 
 `base` trains recipe gpt2-base on TEXTS/train and exports it to WORK/base in Hugging Face form, which is what is
 fine-tuned. `questions` makes the questions from TEXTS/val, books that the base has never seen. `tune` runs both kinds
@@ -135,6 +136,47 @@ def table(work: Path) -> None:
             )
 
 
+def paired(work: Path, source: str) -> None:
+    """The best run of each kind on every held-out question: their difference, with a 95 % interval over questions."""
+    import numpy as np
+    import torch
+
+    from unstuck.config.recipe import load_recipe
+    from unstuck.models.language_model import IGNORED
+    from unstuck.train.load import load_checkpoint
+    from unstuck.train.tasks import token_data
+
+    best = {}
+    for kind in RATES:
+        folders = [f for f in (work / "runs").glob(f"{_label(source)}-{kind}-*-seed{SEEDS[0]}") if _ended(f)]
+        best[kind] = min(folders, key=lambda folder: float(_result(folder)["loss"]))
+    data = token_data(load_recipe(best["none"]).config)
+    sums: dict[str, list[float]] = {kind: [] for kind in best}
+    targets: list[int] = []
+    for kind, folder in best.items():
+        model = load_checkpoint(folder, "last").model
+        targets = []
+        with torch.no_grad():
+            for inputs, wanted in data.validation_rows().values():
+                for tokens_T, targets_T in zip(torch.from_numpy(inputs), torch.from_numpy(wanted), strict=True):
+                    sums[kind].append(float(model(tokens_T[None], targets_T[None], "sum")))
+                    targets.append(int((targets_T != IGNORED).sum()))
+    full, lora, counts = (np.array(values, dtype=float) for values in (sums["none"], sums["lora"], targets))
+    draw = np.random.default_rng(0)
+    drawn = draw.integers(len(counts), size=(10_000, len(counts)))
+    shares = lora[drawn].sum(1) / full[drawn].sum(1) - 1
+    low, high = np.quantile(shares, (0.025, 0.975))
+    print(
+        f"{best['lora'].name} against {best['none'].name}, {len(counts):,} questions, {counts.sum():,.0f} targets: "
+        f"{lora.sum() / counts.sum():.4f} against {full.sum() / counts.sum():.4f}, "
+        f"{lora.sum() / full.sum() - 1:+.2%} ({low:+.2%} to {high:+.2%})"
+    )
+
+
+def _ended(folder: Path) -> bool:
+    return (folder / "summary.json").is_file()
+
+
 def _result(folder: Path) -> dict[str, Any]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     validated = [row["val/loss"] for row in rows if row["event"] == "evaluation"]
@@ -153,7 +195,7 @@ def _label(source: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=("base", "questions", "tune", "table"))
+    parser.add_argument("stage", choices=("base", "questions", "tune", "table", "paired"))
     parser.add_argument("--texts", type=Path, help="folder with train/ and val/")
     parser.add_argument("--work", type=Path, required=True, help="folder for runs and files")
     parser.add_argument("--source", default="questions.jsonl", help="questions.jsonl, or builtin for Python's")
@@ -165,6 +207,8 @@ def main() -> None:
         (make_base if asked.stage == "base" else make_questions)(asked.texts, asked.work)
     elif asked.stage == "tune":
         tune(asked.work, asked.source, asked.updates)
+    elif asked.stage == "paired":
+        paired(asked.work, asked.source)
     else:
         table(asked.work)
 
