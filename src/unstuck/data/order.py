@@ -88,6 +88,12 @@ class StreamOrder:
         starts = [self._starts(int(e))[t * self.streams + s] for e, t, s in zip(epochs, turns, streams, strict=True)]
         return np.array(starts, dtype=np.int64) + within
 
+    def begins(self, step: int, first: int, count: int) -> npt.NDArray[np.bool_]:
+        """Which of the streams begin another stretch at a step, bool, shape (count,)."""
+        streams = np.arange(first, first + count, dtype=np.int64)
+        within: npt.NDArray[np.bool_] = (step + streams * self.stretch // self.streams) % self.stretch == 0
+        return within
+
     def _starts(self, epoch: int) -> Indices:
         """First windows of an epoch's stretches, in the order they are dealt out."""
         if epoch not in self._epochs:

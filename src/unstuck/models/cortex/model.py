@@ -175,11 +175,13 @@ class Cortex(GPT):
         reduction: Literal["mean", "sum"] = "mean",
         stream: int | None = None,
         asleep: bool = False,
+        begins_B: Tensor | None = None,
     ) -> Tensor:
         """See `LanguageModel.forward`.
 
         Args:
             stream: the rows continue the streams `stream`, `stream` + 1, ..., which remember them; None: they begin.
+            begins_B: bool; where true, the stream forgets first what it has read.
             asleep: as many of the hardest windows met are taken in the place of the rows given, without memory.
         """
         if asleep:
@@ -187,6 +189,8 @@ class Cortex(GPT):
             tokens_BT, targets_BT = self.episodes.replay(len(tokens_BT))
         streams = None if stream is None else self.streams
         state = self._state_for(tokens_BT) if streams is None else streams.rows(stream or 0, len(tokens_BT))
+        if streams is not None and state is not None and begins_B is not None:
+            self._forget(state, torch.where(begins_B, 0, FOREVER))
         logits_BTV = self.logits(self.hidden(tokens_BT, state))
         if state is not None and state.recalled:
             logits_BTV = Recalled.joined(state.recalled).added_to(logits_BTV)

@@ -32,12 +32,15 @@ class StreamBatch:
     Attributes:
         stream: that the first row continues; None: rows begin here.
         asleep: the model takes remembered windows instead.
+        begins_B: bool: the streams that begin another stretch here and forget the one before; so a model also learns to
+            read the beginning of a text, of which it remembers nothing.
     """
 
     inputs_BT: Tensor
     targets_BT: Tensor
     stream: int | None
     asleep: bool
+    begins_B: Tensor | None = None
 
 
 class Stream(Causal):
@@ -96,20 +99,25 @@ class Stream(Causal):
             batches = [StreamBatch(inputs, wanted, None, False) for inputs, wanted in found.batches]
             return MicroBatches(batches, found.targets, found.examples, found.tokens)
         batches, targets = [], 0
+        step = position // self.rows
         for first in range(0, self.rows, self.batch_size):
+            begins_B = None
             if self.streams:
-                chosen = self.stream_order.batch(position // self.rows, first, self.batch_size)
+                chosen = self.stream_order.batch(step, first, self.batch_size)
+                begins = torch.from_numpy(self.stream_order.begins(step, first, self.batch_size))
+                begins_B = on_device(begins, self.device)
             else:
                 chosen = self.order.batch((position + first) // self.batch_size)
             inputs, wanted = (
                 on_device(torch.from_numpy(np.ascontiguousarray(x)), self.device) for x in self.data.rows(chosen)
             )
             targets += wanted.numel()  # windows of a text are full
-            batches.append(StreamBatch(inputs, wanted, first if self.streams and not asleep else None, asleep))
+            stream = first if self.streams and not asleep else None
+            batches.append(StreamBatch(inputs, wanted, stream, asleep, begins_B))
         return MicroBatches(batches, targets, 0 if asleep else self.rows, targets)
 
     def loss(self, model: nn.Module, batch: StreamBatch) -> Loss:
-        return Loss(model(batch.inputs_BT, batch.targets_BT, "sum", batch.stream, batch.asleep))
+        return Loss(model(batch.inputs_BT, batch.targets_BT, "sum", batch.stream, batch.asleep, batch.begins_B))
 
     def validate(self, model: nn.Module, autocast: Autocast) -> Evaluation:
         return self.stream_validation.measure(model, autocast) if self.streams else super().validate(model, autocast)
