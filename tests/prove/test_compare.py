@@ -121,6 +121,14 @@ def test_schedules_shrink_with_the_trial_and_faults_keep_their_proportion(tmp_pa
     assert share.schedule.warmup_share == 0.1
 
 
+def test_a_short_trial_sleeps_as_often_as_the_run(tmp_path: Path):
+    settings = ("model.architecture=cortex", "model.sleep.every_updates=30", "model.sleep.updates=6")
+    trial = shortened(tiny(tmp_path, *settings), updates=20, planned=60, seed=1, folder=tmp_path)
+    assert (trial.model.sleep.every_updates, trial.model.sleep.updates) == (10, 2)
+    awake = shortened(tiny(tmp_path, settings[0]), updates=20, planned=60, seed=1, folder=tmp_path)
+    assert awake.model.sleep.every_updates is None
+
+
 def test_a_changed_batch_trains_on_the_same_tokens(tmp_path: Path):
     base, changed = lengths(tiny(tmp_path)), lengths(tiny(tmp_path, "training.accumulation=4"))
     assert changed_updates(base, changed, 40, length_changed=False) == 10

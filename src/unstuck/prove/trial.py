@@ -75,6 +75,10 @@ def shortened(config: Config, *, updates: int, planned: int, seed: int, folder: 
         value = getattr(config.schedule, key)
         if value:  # a length given in updates; 0 (no warm-up) stays 0, null stays null
             schedule[key] = max(1, round(value * ratio))
+    model: dict[str, Any] = {}
+    sleep = getattr(config.model, "sleep", None)
+    if sleep is not None and sleep.every_updates is not None:
+        model["sleep"] = {key: max(1, round(getattr(sleep, key) * ratio)) for key in ("every_updates", "updates")}
     evaluates_often = config.schedule.kind == "plateau" or config.evaluation.patience is not None
     every = max(1, round(config.evaluation.every_updates * ratio)) if evaluates_often else updates
     return replaced(
@@ -84,6 +88,7 @@ def shortened(config: Config, *, updates: int, planned: int, seed: int, folder: 
             "seed": seed,
             "runs_folder": str(folder),
             "schedule": schedule,
+            "model": model,
             "training": {"updates": updates, "epochs": None, "threads": 1},
             "evaluation": {"every_updates": every},
             "checkpoint": {"every_updates": None},
