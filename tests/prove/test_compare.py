@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs unstuck[train]")
 
-from unstuck.config.recipe import load_recipe
+from unstuck.config.recipe import Recipe, load_recipe
 from unstuck.config.schema import Config
 from unstuck.errors import UserError
 from unstuck.prove.compare import TRIALS_FOLDER, compare
@@ -193,3 +193,19 @@ def _wait_for(condition, seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("change", [{"task.kind": "masked"}, {"data.sources": "files"}, {"evaluation.max_tokens": 9}])
+def test_losses_that_mean_different_things_are_not_compared(tmp_path: Path, change: dict[str, object]):
+    base = tiny(tmp_path)
+    changed = Recipe(base, {}).with_changes(change, "test").config
+    with pytest.raises(UserError, match="cannot be compared"):
+        compare(base, changed, updates=1)
+
+
+def test_a_length_in_tokens_is_the_length_of_a_trial(tmp_path: Path):
+    base = tiny(tmp_path, "training.batch_size=4", "training.tokens_per_update=640")
+    context = base.data.context  # type: ignore[union-attr]
+    half = tiny(tmp_path, "training.batch_size=4", "training.tokens_per_update=320")
+    assert lengths(base).tokens_per_update == round(640 / (4 * context)) * 4 * context
+    assert lengths(half).tokens_per_update < lengths(base).tokens_per_update

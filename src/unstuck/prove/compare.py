@@ -20,10 +20,11 @@ from unstuck.prove.trial import differences, trial_key
 
 TRIALS_FOLDER = ".trials"  # in the runs folder; hidden, so that `unstuck diagnose runs/` does not read trials as runs
 
-# A change of these changes what a validation loss means, so the two losses cannot be compared.
-NOT_COMPARABLE = {
-    "data.source", "data.tokenizer", "data.vocabulary", "data.validation_share", "data.validation_split",
-    "data.max_characters", "evaluation.max_tokens",
+# What of the data and the task changes training alone. Any other change of them changes what a validation loss is
+# measured on or what it means, so the two losses cannot be compared.
+COMPARABLE = {
+    "data.context", "data.symmetries", "data.train_trajectories", "task.rate_start", "task.start_batch_share",
+    "task.long_context", "task.long_after",
 }  # fmt: skip
 
 
@@ -83,6 +84,7 @@ def compare(
     started = time.monotonic()
     observer = observer or Silent()
     changes = _checked_changes(base, changed, named)
+    base, changed = _resolved(base), None if changed is None else _resolved(changed)
     if seeds < 1 or (updates is not None and updates < 1):
         raise UserError("Seeds and updates are whole numbers from 1; try --seeds 3.")
     if updates is None and budget_seconds is None:
@@ -109,6 +111,16 @@ def compare(
     proof.changes = changes
     proof.seconds = time.monotonic() - started
     return proof
+
+
+def _resolved(config: Config) -> Config:
+    """The config with what it takes over from the run it starts from."""
+    if config.start_from is None and config.model.architecture != "from-start":
+        return config
+    from unstuck.config.recipe import Recipe
+    from unstuck.train.start import resolved
+
+    return resolved(Recipe(config, {})).config
 
 
 def _run(
@@ -185,7 +197,8 @@ def _checked_changes(base: Config, changed: Config | None, named: Sequence[str])
             "The changed recipe is the same as the base, so there is nothing to measure; give another value, or "
             "--placebo to compare a recipe with itself."
         )
-    bad = sorted(NOT_COMPARABLE & set(changes))
+    bad = [key for key in changes if key.startswith(("data.", "task.")) and key not in COMPARABLE]
+    bad += ["evaluation.max_tokens"] * ("evaluation.max_tokens" in changes)
     if bad:
         raise UserError(
             f"A change of {bad[0]} changes what the validation loss is measured on, so the two losses cannot be "

@@ -19,6 +19,7 @@ from typing import Any
 import unstuck
 from unstuck.config.recipe import flatten
 from unstuck.config.schema import Config
+from unstuck.train.accumulation import micro_batches
 
 # Settings that do not change what is trained, so that trials on disk stay usable when they change.
 NOT_TRAINED = ("name", "runs_folder", "checkpoint")
@@ -41,14 +42,15 @@ def lengths(config: Config, train_windows: int | None = None) -> Lengths:
         train_windows: windows in one epoch; needed only where the length is given in epochs.
     """
     training = config.training
-    windows_per_update = training.batch_size * training.accumulation
+    context = getattr(config.data, "context", 1)
+    windows_per_update = training.batch_size * micro_batches(training, context)
     if training.updates is not None:
         planned = training.updates
     else:
         if training.epochs is None or train_windows is None:
             raise ValueError("a length in epochs needs the number of training windows")
         planned = max(1, round(training.epochs * train_windows / windows_per_update))
-    return Lengths(planned, windows_per_update * getattr(config.data, "context", 1))
+    return Lengths(planned, windows_per_update * context)
 
 
 def changed_updates(base: Lengths, changed: Lengths, base_trial: int, *, length_changed: bool) -> int:

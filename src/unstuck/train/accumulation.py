@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unstuck.config.recipe import Recipe
+from unstuck.config.schema import TrainingConfig
 from unstuck.errors import UserError
 
 
@@ -28,10 +29,16 @@ def in_tokens(recipe: Recipe, processes: int) -> Recipe:
             f"training.tokens_per_update has no meaning for data.kind={recipe.config.data.kind}, which has no tokens; "
             "set it to null and training.accumulation instead."
         )
-    micro_batch = training.batch_size * context * processes
-    steps = max(1, round(training.tokens_per_update / micro_batch))
+    steps = micro_batches(training, context, processes)
     times = f" x {processes} processes" if processes > 1 else ""
     return recipe.with_changes(
         {"training.accumulation": steps},
         f"tokens_per_update {training.tokens_per_update:,} / ({training.batch_size} windows x {context} tokens{times})",
     )
+
+
+def micro_batches(training: TrainingConfig, context: int, processes: int = 1) -> int:
+    """Micro-batches of an update: `accumulation`, or what comes nearest to `tokens_per_update`; one at least."""
+    if training.tokens_per_update is None:
+        return training.accumulation
+    return max(1, round(training.tokens_per_update / (training.batch_size * context * processes)))

@@ -15,8 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["make"]
 
-# Task -> kinds of data that it can learn from.
+# Task -> kinds of data that it can learn from, and architectures that can learn it: an encoder that is asked for the
+# next token reads its own targets.
 LEARNS_FROM = {"causal": ("text", "answers"), "masked": ("text",), "operator": ("fields",)}
+LEARNED_BY = {
+    "causal": ("modern", "gpt2", "cortex", "pretrained"),
+    "masked": ("ltg-bert", "pretrained"),
+    "operator": ("fno",),
+}
 
 
 def make(config: Config, device: torch.device, share: Share) -> Task:
@@ -34,7 +40,14 @@ def make(config: Config, device: torch.device, share: Share) -> Task:
     if data.kind not in LEARNS_FROM[task.kind]:
         fitting = [kind for kind, takes in LEARNS_FROM.items() if data.kind in takes]
         raise UserError(f"task.kind={task.kind} cannot learn from data.kind={data.kind}; set task.kind={fitting[0]}.")
-    if config.model.architecture == "pretrained":
+    architecture = config.model.architecture
+    if architecture not in LEARNED_BY[task.kind]:
+        fitting = next(kind for kind, models in LEARNED_BY.items() if architecture in models)
+        raise UserError(
+            f"model.architecture={architecture} cannot be trained with task.kind={task.kind}; set task.kind={fitting}, "
+            f"or model.architecture to one of {', '.join(LEARNED_BY[task.kind])}."
+        )
+    if architecture == "pretrained":
         from unstuck.models.hf_folder import fit_task
 
         fit_task(config.model.path, task.kind)
