@@ -33,8 +33,8 @@ SHIFTS = (-2, -1, 0, 1, 2)
 ENOUGH_TARGETS = 1024
 MOST_ROWS = 16
 FEWEST_TARGETS = 32  # below, the losses of two shifts cannot be told apart
-# A shift is the better one when it wins by both. The weakest base measured (0.15M tokens, asked on text of another kind)
-# has the trained shift ahead by 0.43 nats, and shifted twice behind by 0.75 (docs/systems/gpt2-qa.md).
+# A shift is the better one when it wins by both. The weakest base measured (0.15M tokens, asked on text of another
+# kind) has the trained shift ahead by 0.43 nats, and shifted twice behind by 0.75 (docs/systems/gpt2-qa.md).
 SHIFT_NATS = 0.25
 SHIFT_ERRORS = 4.0
 # Random weights: logits of standard deviation s have entropy ln V - s^2 / 2, at width 4096 0.92 ln V. Models that were
