@@ -211,7 +211,7 @@ def test_any_text_and_number_survives_printing_and_loading(name: str, rate: floa
 def test_what_is_no_recipe_is_refused_with_the_next_step(tmp_path: Path):
     with pytest.raises(UserError, match="no recipe 'gpt-chr'; did you mean gpt-char"):
         load_recipe("gpt-chr")
-    with pytest.raises(UserError, match="name a YAML file or one of .*gpt-bpe, gpt-char"):
+    with pytest.raises(UserError, match=r"name a YAML file or one of .*gpt-bpe, gpt-char"):
         load_recipe(tmp_path / "missing.yaml")
     with pytest.raises(UserError, match="not a run folder"):
         load_recipe(tmp_path)

@@ -44,9 +44,9 @@ class LanguageModel(nn.Module):
     def forward(
         self, tokens_BT: Tensor, targets_BT: Tensor | None = None, reduction: Literal["mean", "sum"] = "mean"
     ) -> Tensor:
-        """Logits (B, T, V) in float32, or, with targets (B, T), the mean or sum of their cross-entropy in nats, float32.
+        """Logits (B, T, V) in float32; with targets (B, T) the mean or sum of their cross-entropy in nats, float32.
 
-        Targets are shifted already; -100 is ignored. Training takes sums, so that accumulation weighs every token alike.
+        Targets are shifted already; -100 is ignored. Training takes sums, so that accumulation weighs all tokens alike.
         """
         logits_BTV = self.logits(self.hidden(tokens_BT))
         if targets_BT is None:

@@ -42,12 +42,12 @@ def make(config: Config, device: torch.device, share: Share) -> Task:
         raise UserError(f"task.kind={task.kind} cannot learn from data.kind={data.kind}; set task.kind={fitting[0]}.")
     architecture = config.model.architecture
     if architecture not in LEARNED_BY[task.kind]:
-        fitting = next(kind for kind, models in LEARNED_BY.items() if architecture in models)
+        own = next(kind for kind, models in LEARNED_BY.items() if architecture in models)
         raise UserError(
-            f"model.architecture={architecture} cannot be trained with task.kind={task.kind}; set task.kind={fitting}, "
+            f"model.architecture={architecture} cannot be trained with task.kind={task.kind}; set task.kind={own}, "
             f"or model.architecture to one of {', '.join(LEARNED_BY[task.kind])}."
         )
-    if architecture == "pretrained":
+    if config.model.architecture == "pretrained":
         from unstuck.models.hf_folder import fit_task
 
         fit_task(config.model.path, task.kind)
