@@ -54,7 +54,12 @@ def command(
             f"--resume goes on with the run's own settings: leave out '{name}', and add key=value for what should "
             f"change: unstuck train --resume {resume}"
         )
-    recipe = load_recipe(run_of(resume)[0] if resume is not None else name or "", overrides)
+    try:
+        recipe = load_recipe(run_of(resume)[0] if resume is not None else name or "", overrides)
+    except UserError:
+        if os.environ.get("RANK", "0") != "0":  # of torchrun's processes the first one tells, for all read the same
+            raise SystemExit(2) from None
+        raise
     if print_config:
         sys.stdout.write(recipe.to_yaml())
         return
