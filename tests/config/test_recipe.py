@@ -223,3 +223,12 @@ def test_what_is_no_recipe_is_refused_with_the_next_step(tmp_path: Path):
     large.write_text("# x\n" * 400_000, encoding="utf-8")
     with pytest.raises(UserError, match="too large for a recipe"):
         load_recipe(large)
+
+
+def test_the_layers_of_an_adapter_can_be_named():
+    recipe = load_recipe("gpt2-qa-lora", ["model.adapter.targets=[c_attn, c_proj]"])
+    assert recipe.config.model.adapter.targets == ("c_attn", "c_proj")  # type: ignore[union-attr]
+    assert recipe_from_text(recipe.to_yaml(), "y.yaml").config == recipe.config
+    for wrong in ("3", "[3]", "autp"):
+        with pytest.raises(UserError, match=r"model\.adapter\.targets must be one of auto or a list, not"):
+            load_recipe("gpt2-qa-lora", [f"model.adapter.targets={wrong}"])

@@ -196,7 +196,7 @@ def wants(annotation: Any) -> str:
         return "one of " + ", ".join(str(a) for a in get_args(annotation))
     if origin in (Union, types.UnionType):
         parts = [wants(a) for a in get_args(annotation) if a is not type(None)]
-        return " or ".join([*parts, "null"])
+        return " or ".join(parts + ["null"] * (type(None) in get_args(annotation)))
     if origin is tuple:
         return "a list"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", GroupConfig: "a group"}
@@ -214,4 +214,11 @@ def accepts(annotation: Any, kind: type) -> bool:
     """Whether the type, or one of its alternatives, is exactly `kind`."""
     return annotation is kind or (
         get_origin(annotation) in (Union, types.UnionType) and any(accepts(a, kind) for a in get_args(annotation))
+    )
+
+
+def takes_list(annotation: Any) -> bool:
+    """Whether the type, or one of its alternatives, is a list of values."""
+    return get_origin(annotation) is tuple or (
+        get_origin(annotation) in (Union, types.UnionType) and any(map(takes_list, get_args(annotation)))
     )

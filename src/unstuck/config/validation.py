@@ -67,6 +67,8 @@ def _section(value: Any, model: type[BaseModel], prefix: str, places: Mapping[st
             )
         elif isinstance(inner, float) and inner.is_integer() and keys.accepts(annotation, int):
             prepared[key] = inner if keys.accepts(annotation, float) else int(inner)
+        elif isinstance(inner, list) and keys.takes_list(annotation):
+            prepared[key] = tuple(inner)
         else:
             prepared[key] = inner
     return prepared
@@ -91,6 +93,9 @@ def _sentence(error: ValidationError, tree: Mapping[str, Any], places: Mapping[s
     location = first["loc"]
     if len(location) > 1 and location[0] in KINDS:  # the second step is the kind's class
         location = (location[0], *location[2:])
+    # Of a value with alternatives the steps go on into one of them: "literal['auto']".
+    inside = next((i for i, step in enumerate(location) if isinstance(step, str) and "[" in step), len(location))
+    location = location[:inside]
     dotted = _dotted(location, tree)
     given, kind, context = first["input"], first["type"], first.get("ctx", {})
     leaf = _leaf(dotted, tree)
