@@ -17,8 +17,11 @@ from unstuck.data.recall import answer_places, answers, recall_document
 from unstuck.errors import UserError
 from unstuck.evaluate.stream import StreamValidation, stretches
 from unstuck.models import build
+from unstuck.models.functions import normalise
+from unstuck.train.assemble import prepare_parts
 from unstuck.train.load import load_checkpoint
 from unstuck.train.run import train
+from unstuck.train.tasks.task import Share
 
 RECIPE = """
 name: tiny
@@ -102,6 +105,40 @@ def test_a_resume_with_another_batch_size_begins_with_empty_memory(recipe: Any) 
     folder = train(recipe("training.updates=6"), report=False).folder
     train(recipe("training.updates=8", "training.batch_size=2"), resume=folder, report=False)
     assert rows(folder)[-1]["update"] == 8
+
+
+def test_a_start_takes_what_was_learned_and_nothing_that_was_remembered(recipe: Any) -> None:
+    folder = train(recipe("training.updates=6"), report=False).folder
+    base = load_checkpoint(folder, "last").model.state_dict()
+    assert base["streams.held_BM"].any()
+    assert (base["episodes.surprise_R"] >= 0).any()
+    begun = prepare_parts(recipe(f"start_from={folder}/checkpoints/update-00000006"), Share()).model.state_dict()
+    assert not begun["streams.held_BM"].any()
+    assert (begun["episodes.surprise_R"] < 0).all()
+    slots = normalise(base["slots.initial_SW"]).expand_as(begun["streams.slots_BSW"])
+    assert torch.equal(begun["streams.slots_BSW"], slots)
+    learned = [name for name in base if not name.startswith(("streams.", "episodes."))]
+    assert all(torch.equal(begun[name], base[name]) for name in learned)
+    longer = train(recipe(f"start_from={folder}", "data.context=32", "training.updates=6"), report=False)
+    assert rows(longer.folder)[-1]["update"] == 6
+
+
+def test_a_model_that_slept_over_text_is_awake_over_answers(recipe: Any, tmp_path: Path) -> None:
+    folder = train(recipe("data.tokenizer=bpe", "data.vocabulary=280", "training.updates=6"), report=False).folder
+    said = [{"prompt": f"one {n}", "response": "text stops"} for n in range(40)]
+    (tmp_path / "said.jsonl").write_text("\n".join(map(json.dumps, said)), encoding="utf-8")
+    (tmp_path / "chat.yaml").write_text(
+        f"name: chat\nstart_from: {folder}\nmodel: {{architecture: from-start}}\nruns_folder: {tmp_path}\n"
+        f"data: {{kind: answers, source: {tmp_path / 'said.jsonl'}, context: 32}}\n"
+        "training: {updates: 6, batch_size: 4, threads: 1, precision: float32}\n",
+        encoding="utf-8",
+    )
+    result = train(load_recipe(tmp_path / "chat.yaml"), report=False)
+    assert len(rows(result.folder)) == 6
+    assert "every_updates: null  # from: answers are not replayed" in (result.folder / "config.yaml").read_text()
+    asked = recipe("data.kind=answers", f"data.source={tmp_path / 'said.jsonl'}", f"data.tokenizer={folder}")
+    with pytest.raises(UserError, match=r"set model\.sleep\.every_updates=null"):
+        train(asked, report=False)
 
 
 def test_validation_with_memory_is_one_reading_of_the_source(recipe: Any) -> None:

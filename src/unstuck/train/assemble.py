@@ -151,7 +151,7 @@ def _start_from(model: nn.Module, path: str, task: Task) -> None:
             f"start_from={path} was trained with another tokenizer, so its token ids mean other text; use its "
             f"tokenizer: data.tokenizer=from-start"
         )
-    load_weights(model, checkpoint.read_weights(found), path)
+    load_weights(model, checkpoint.read_weights(found), path, begins=True)
 
 
 def tokenizer_hash(task: Task) -> str:

@@ -16,6 +16,8 @@ FROM_START = "from-start"
 def resolved(recipe: Recipe) -> Recipe:
     """The recipe with its model section and tokenizer taken over from `start_from`, where it asks for that.
 
+    A model that slept over text sleeps no more over answers: they are short, and no stream.
+
     Raises:
         UserError: it asks for it without a `start_from`, or nothing was saved there.
     """
@@ -33,7 +35,10 @@ def resolved(recipe: Recipe) -> Recipe:
         changes |= flatten({"model": checkpoint.read_state(found)["recipe"]["model"]})
     if wants_tokenizer:
         changes["data.tokenizer"] = str(tokenizer_file(found))
-    return recipe.with_changes(changes, f"start_from {config.start_from}")
+    taken = recipe.with_changes(changes, f"start_from {config.start_from}")
+    if config.data.kind == "answers" and changes.get("model.sleep.every_updates") is not None:
+        taken = taken.with_changes({"model.sleep.every_updates": None}, "answers are not replayed in sleep")
+    return taken
 
 
 def checkpoint_of(start_from: str) -> Path:

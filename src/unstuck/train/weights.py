@@ -19,18 +19,20 @@ def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return dict(own())
 
 
-def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], shown: str) -> None:
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], shown: str, *, begins: bool = False) -> None:
     """Put saved weights into the model; a shared tensor was saved once, under its first name.
 
-    A model's own `fitted(tensors)` may first replace what is not learned (what streams of text remember).
+    A model's own `fitted(tensors, begins)` may first replace what is not learned (what streams of text remember).
 
     Args:
         shown: where they are from, for the message.
+        begins: a new run takes them (start_from), and only what is learned; else it is their own run.
 
     Raises:
         UserError: a tensor is missing, is too many or has another shape.
     """
-    tensors = getattr(model, "fitted", dict)(tensors)
+    fitted = getattr(model, "fitted", None)
+    tensors = tensors if fitted is None else fitted(tensors, begins)
     expected = checkpoint.unshared(weights_of(model))
     wrong = sorted(set(expected) ^ set(tensors)) or [
         name for name, tensor in expected.items() if tensor.shape != tensors[name].shape

@@ -220,15 +220,20 @@ class Cortex(GPT):
         self._forget(state, torch.where(rows_B, 0, FOREVER))
         self.streams.put(0, state)
 
-    def fitted(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of a checkpoint, with this model's own streams where those were others (another batch size, no
-        memory): they begin empty."""
-        own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith("streams.")}
-        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("streams.")}
-        same = {name: tensors[name].shape for name in tensors.keys() - kept.keys()} == {
-            n: t.shape for n, t in own.items()
-        }
-        return dict(tensors) if same else kept | own
+    def fitted(self, tensors: Mapping[str, Tensor], begins: bool) -> dict[str, Tensor]:
+        """The tensors of a checkpoint, with this model's own empty streams where those were others (another batch size,
+        no memory). Where a run `begins`, its data are new: streams and episodes are empty, whatever the old ones hold.
+        """
+        found = dict(tensors)
+        for part in ("streams.", "episodes."):
+            own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(part)}
+            old = {name: tensor for name, tensor in tensors.items() if name.startswith(part)}
+            if begins or {n: t.shape for n, t in old.items()} != {n: t.shape for n, t in own.items()}:
+                found = {name: tensor for name, tensor in found.items() if name not in old} | own
+                slots, initial_SW = own.get("streams.slots_BSW"), tensors.get("slots.initial_SW")
+                if slots is not None and initial_SW is not None and initial_SW.shape == slots.shape[1:]:
+                    found["streams.slots_BSW"] = normalise(initial_SW).expand_as(slots)  # as learned, not as drawn
+        return found
 
     @contextmanager
     def other_streams(self, count: int) -> Iterator[None]:

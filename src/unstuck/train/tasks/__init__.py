@@ -52,6 +52,9 @@ def make(config: Config, device: torch.device, share: Share) -> Task:
 
         fit_task(config.model.path, task.kind)
     if task.kind == "causal":
+        sleep = getattr(config.model, "sleep", None)
+        if data.kind == "answers" and sleep is not None and sleep.every_updates is not None:
+            raise UserError("Answers are not replayed in sleep; set model.sleep.every_updates=null.")
         if config.model.architecture == "cortex" and data.kind == "text":
             from unstuck.train.tasks.stream import Stream
 
