@@ -25,6 +25,9 @@ from transformers import (
 from tests.models.hf_forms import CONTEXT, END, VOCABULARY, byte_level_tokenizer, save_as_on_the_hub, sentences
 from unstuck.config.sections.gpt import GPTConfig
 from unstuck.config.sections.pretrained import PretrainedConfig
+from unstuck.config.sections.text import TextConfig
+from unstuck.data.prepare import prepare
+from unstuck.data.tokenizer import TextTokenizer
 from unstuck.errors import UserError
 from unstuck.models import build
 from unstuck.models.hf_export import export
@@ -125,6 +128,34 @@ def test_the_tokenizer_is_the_folders_own(gpt2_folder: Path, tmp_path: Path, fro
     assert list(tokenizer.encode(text)) == AutoTokenizer.from_pretrained(gpt2_folder)(text)["input_ids"]
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert tokenizer.token_id(END) == tokenizer.end_of_text == 0
+
+
+def test_an_end_token_that_only_the_settings_name_survives_cache_and_files(
+    gpt2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("UNSTUCK_CACHE", str(tmp_path / "cache"))
+    folder, plain = tmp_path / "model", tmp_path / "plain"
+    for copy, end in ((folder, "<|im_end|>"), (plain, END)):
+        shutil.copytree(gpt2_folder, copy)
+        document = (copy / "tokenizer.json").read_text().replace(END, "<|im_end|>" if copy == folder else END)
+        (copy / "tokenizer.json").write_text(document)
+        (copy / "tokenizer_config.json").write_text(json.dumps({"eos_token": end}))
+    (tmp_path / "text.txt").write_text(" ".join(sentences(40)))
+    config = TextConfig(source=str(tmp_path / "text.txt"), tokenizer="from-model", context=16)
+    for _ in ("read", "from the cache"):
+        data = prepare(config, tokenizer=tokenizer_of(str(folder)))
+        assert data.tokenizer.end_of_text == 0
+    data.tokenizer.save(tmp_path)
+    assert TextTokenizer.load(tmp_path).end_of_text == 0
+    assert TextTokenizer.load(tmp_path).identity == data.tokenizer.identity
+    assert TextTokenizer.load(folder / "tokenizer.json").identity != data.tokenizer.identity  # there it is a guess
+    assert TextTokenizer.load(folder / "tokenizer.json").end_of_text is None
+
+    tokenizer_of(str(plain)).save(tmp_path)  # here the guess is right, so nothing is left beside it
+    assert TextTokenizer.load(tmp_path).named_end is None
+    (tmp_path / "tokenizer-end.json").write_text('{"end_of_text": "<eot>"}')
+    with pytest.raises(UserError, match=r"no token .<eot>., which tokenizer-end\.json beside it names"):
+        TextTokenizer.load(tmp_path)
 
 
 @pytest.mark.parametrize(("bias", "tied"), [(True, True), (False, False)])

@@ -167,7 +167,7 @@ def prepare_answers(config: AnswersConfig, *, seed: int = 0, tokenizer: TextToke
             "data.context."
         )
     sets = {source: Examples.of(found) for source, found in sorted(validation.items())}
-    digest = hashlib.blake2b(tokenizer.to_json().encode(), digest_size=12)
+    digest = hashlib.blake2b(tokenizer.identity.encode(), digest_size=12)
     for name, examples in {"": train, **sets}.items():
         digest.update(name.encode(errors="surrogateescape"))
         for array in (examples.ids, examples.learned, examples.starts):

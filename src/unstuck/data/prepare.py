@@ -137,7 +137,7 @@ def _identify(config: TextConfig, seed: int, foreign: TextTokenizer | None) -> t
         return _make(config, seed, read_corpus(), foreign)
 
     depends = [FORM, origin, seed, config.validation_share, config.validation_split, config.max_characters]
-    depends.append(foreign.to_json() if foreign else config.tokenizer)
+    depends.append(foreign.identity if foreign else config.tokenizer)
     depends.append([config.vocabulary, config.chat_tokens] if config.tokenizer == "bpe" else None)
     depends.append([config.vocabulary, config.lowercase] if config.tokenizer == "wordpiece" else None)
     depends.append(config.remove_licences)
@@ -192,7 +192,7 @@ def _make(config: TextConfig, seed: int, corpus: Corpus, foreign: TextTokenizer 
         notes.append(f"No validation on {', '.join(short[:5])}: fewer than 2 tokens are held out.")
     if len(train) < 2 or not validation:
         raise UserError("The text is too short to train and validate on; give more text.")
-    digest = hashlib.blake2b(tokenizer.to_json().encode(), digest_size=12)
+    digest = hashlib.blake2b(tokenizer.identity.encode(), digest_size=12)
     for source, tokens in {"": train, **validation}.items():
         digest.update(f"{source}\0{tokens.dtype}\0{len(tokens)}\0".encode(errors="surrogateescape"))
         digest.update(np.ascontiguousarray(tokens).data)

@@ -1,6 +1,7 @@
 """Tokenizers behind one face: characters, or any `tokenizers` JSON file (ours are byte-level BPE).
 
-Both are saved as one JSON file named `tokenizer.json`; nothing is pickled.
+Both are saved as one JSON file named `tokenizer.json`, and beside it, where its end token cannot be guessed from it, a
+small one that names that; nothing is pickled.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Ids = npt.NDArray[np.integer[Any]]  # uint16 or int32
 
 FILE_NAME = "tokenizer.json"
+END_FILE_NAME = "tokenizer-end.json"  # {"end_of_text": "<|im_end|>"}
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's name for it
 KNOWN_END_TOKENS = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "[SEP]")
 BYTE_ALPHABET = 256
@@ -77,17 +79,27 @@ class TextTokenizer(ABC):
         """The whole tokenizer as the text of `tokenizer.json`."""
 
     @property
+    def named_end(self) -> str | None:
+        """The end token's name where `to_json` does not tell it."""
+        return None
+
+    @property
+    def identity(self) -> str:
+        """The same text for the same tokenizer, its end token included: what fingerprints are made from."""
+        return self.to_json() + (f"\0{self.named_end}" if self.named_end is not None else "")
+
+    @property
     def dtype(self) -> npt.DTypeLike:
         """The smallest of uint16 and int32 that holds every id."""
         return np.uint16 if self.vocabulary <= 1 << 16 else np.int32
 
     def save(self, folder: Path) -> Path:
-        """Write `tokenizer.json` into an existing folder, atomically; returns its path."""
-        target = folder / FILE_NAME
-        aside = folder / f".{FILE_NAME}.tmp"
-        aside.write_text(self.to_json(), encoding="utf-8")
-        aside.replace(target)
-        return target
+        """Write `tokenizer.json` into an existing folder, atomically, and what names its end; returns its path."""
+        if self.named_end is None:
+            (folder / END_FILE_NAME).unlink(missing_ok=True)
+        else:
+            _write(folder / END_FILE_NAME, json.dumps({"end_of_text": self.named_end}))
+        return _write(folder / FILE_NAME, self.to_json())
 
     @staticmethod
     def load(path: Path) -> TextTokenizer:
@@ -114,7 +126,7 @@ class TextTokenizer(ABC):
             return CharacterTokenizer(document["characters"], bool(document.get("end_of_text")))
         if not isinstance(document, dict) or "model" not in document:
             raise UserError(f"{path} is not a tokenizer.json of the tokenizers library; try data.tokenizer=bpe.")
-        return SubwordTokenizer(text, str(path))
+        return SubwordTokenizer(text, str(path), _end_beside(path))
 
 
 class CharacterTokenizer(TextTokenizer):
@@ -181,9 +193,13 @@ class SubwordTokenizer(TextTokenizer):
     Args:
         document: the text of its JSON file.
         origin: where it came from, for error messages.
+        end: name of the end token; None: the first of KNOWN_END_TOKENS that there is.
+
+    Raises:
+        UserError: it cannot be read, or has no such end token.
     """
 
-    def __init__(self, document: str, origin: str = "tokenizer.json") -> None:
+    def __init__(self, document: str, origin: str = "tokenizer.json", end: str | None = None) -> None:
         self._json = document
         try:
             self._inner: Tokenizer = _tokenizers().Tokenizer.from_str(document)
@@ -193,6 +209,13 @@ class SubwordTokenizer(TextTokenizer):
         self._inner.no_truncation()
         ends = (self._inner.token_to_id(name) for name in KNOWN_END_TOKENS)
         self.end_of_text = next((i for i in ends if i is not None), None)
+        self._named_end: str | None = None
+        if end is not None and (named := self._inner.token_to_id(end)) != self.end_of_text:
+            if named is None:
+                raise UserError(
+                    f"{origin} has no token {end!a}, which {END_FILE_NAME} beside it names; delete that file."
+                )
+            self.end_of_text, self._named_end = named, end
         ids = self._inner.get_vocab(with_added_tokens=True).values()
         self._vocabulary = max(ids, default=-1) + 1  # ids may have gaps, and each must index the embedding
 
@@ -237,6 +260,10 @@ class SubwordTokenizer(TextTokenizer):
     @property
     def vocabulary(self) -> int:
         return self._vocabulary
+
+    @property
+    def named_end(self) -> str | None:
+        return self._named_end
 
     def token_id(self, token: str) -> int | None:
         found: int | None = self._inner.token_to_id(token)
@@ -292,6 +319,23 @@ class SubwordTokenizer(TextTokenizer):
 
     def to_json(self) -> str:
         return self._json
+
+
+def _write(target: Path, text: str) -> Path:
+    aside = target.with_name(f".{target.name}.tmp")
+    aside.write_text(text, encoding="utf-8")
+    return aside.replace(target)
+
+
+def _end_beside(path: Path) -> str | None:
+    """The end token that the file beside a tokenizer.json names; None without one."""
+    beside = path.with_name(END_FILE_NAME)
+    try:
+        return str(json.loads(beside.read_text(encoding="utf-8"))["end_of_text"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{beside} does not name an end token ({error}); delete it to have it guessed.") from None
 
 
 def _marked_bytes(token: str) -> int:

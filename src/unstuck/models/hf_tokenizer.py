@@ -35,11 +35,10 @@ def _of_folder(folder: Path) -> TextTokenizer:
     document = (
         (folder / FILE_NAME).read_text(encoding="utf-8") if (folder / FILE_NAME).is_file() else _converted(folder)
     )
-    tokenizer = SubwordTokenizer(document, str(folder / FILE_NAME))
-    end = _named_end(folder)
-    if end is not None and (found := tokenizer.token_id(end)) is not None:
-        tokenizer.end_of_text = found
-    return tokenizer
+    origin, end = str(folder / FILE_NAME), _named_end(folder)
+    guessed = SubwordTokenizer(document, origin)
+    # Settings that name a token which the tokenizer has not are an oversight of who made the folder.
+    return guessed if end is None or guessed.token_id(end) is None else SubwordTokenizer(document, origin, end)
 
 
 def _named_end(folder: Path) -> str | None:

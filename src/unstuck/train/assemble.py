@@ -158,7 +158,7 @@ def tokenizer_hash(task: Task) -> str:
     """Changes with any token; empty where there is no text."""
     if task.tokenizer is None:
         return ""
-    return hashlib.blake2b(task.tokenizer.to_json().encode(), digest_size=12).hexdigest()
+    return hashlib.blake2b(task.tokenizer.identity.encode(), digest_size=12).hexdigest()
 
 
 def make_session(
