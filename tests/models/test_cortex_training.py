@@ -20,6 +20,7 @@ from unstuck.models import build
 from unstuck.models.functions import normalise
 from unstuck.train.assemble import prepare_parts
 from unstuck.train.load import load_checkpoint
+from unstuck.train.resume import compare
 from unstuck.train.run import train
 from unstuck.train.tasks.task import Share
 
@@ -105,6 +106,16 @@ def test_a_resume_with_another_batch_size_begins_with_empty_memory(recipe: Any) 
     folder = train(recipe("training.updates=6"), report=False).folder
     train(recipe("training.updates=8", "training.batch_size=2"), resume=folder, report=False)
     assert rows(folder)[-1]["update"] == 8
+    said = rows(folder, "resume")[0]
+    assert not any("data position" in part for part in said["kept"])
+    assert {part.partition(" (")[0] for part in said["dropped"]} >= {"data position", "what the streams remember"}
+
+
+def test_a_resume_with_as_many_streams_in_other_parts_keeps_their_place_and_memory() -> None:
+    settings = {"data.kind": "text", "model.memory.tokens": 64, "training.batch_size": 3, "training.accumulation": 2}
+    said = compare(Path("run"), 6, settings, settings | {"training.batch_size": 2, "training.accumulation": 3})
+    assert any("data position" in part for part in said.kept)
+    assert not any("stream" in part for part in said.dropped)
 
 
 def test_a_start_takes_what_was_learned_and_nothing_that_was_remembered(recipe: Any) -> None:

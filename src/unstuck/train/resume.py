@@ -84,10 +84,14 @@ def compare(run_folder: Path, update: int, old: Mapping[str, Any], new: Mapping[
 
     if "seed" in changed:
         dropped.append("data order (drawn anew with the new seed)")
+    elif _streams(old) != _streams(new):
+        dropped.append(f"data position ({_streams(new)} streams read in another order than {_streams(old)})")
     elif "training.batch_size" in changed:
         kept.append("data position, to the nearest whole micro-batch of the new size")
     else:
         kept.append("data position")
+    if _streams(old) != _streams(new):
+        dropped.append("what the streams remember (they begin empty)")
 
     kept.append("random states")
     stopping = {"evaluation.patience", "evaluation.min_improvement"} & set(changed)
@@ -101,3 +105,11 @@ def compare(run_folder: Path, update: int, old: Mapping[str, Any], new: Mapping[
     if set(changed) & NOT_BIT_FOR_BIT:
         dropped.append("equality to the last bit (another device, precision or number of threads)")
     return result
+
+
+def _streams(settings: Mapping[str, Any]) -> int:
+    """Rows of an update that read the text as streams, because the model remembers; 0 where they are shuffled."""
+    remembers = settings.get("model.memory.tokens") or settings.get("model.slots.count")
+    if not remembers or settings.get("data.kind") != "text":
+        return 0
+    return int(settings["training.batch_size"] * settings["training.accumulation"])
