@@ -10,6 +10,7 @@ from unstuck.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from unstuck.data.tokenizer import TextTokenizer
     from unstuck.train.tasks.causal import TokenData
     from unstuck.train.tasks.task import Share, Task
 
@@ -72,18 +73,39 @@ def make(config: Config, device: torch.device, share: Share) -> Task:
 
 
 def token_data(config: Config) -> TokenData:
-    """The token rows of a recipe, from text or from prompts and responses."""
+    """The token rows of a recipe, from text or from prompts and responses.
+
+    Raises:
+        UserError: `data.tokenizer` names what this recipe has not, or the data cannot be read.
+    """
     from unstuck.data import prepare
 
-    tokenizer = None
-    if config.model.architecture == "pretrained" and getattr(config.data, "tokenizer", "") == "from-model":
-        from unstuck.models.hf_tokenizer import tokenizer_of
-
-        tokenizer = tokenizer_of(config.model.path)
+    tokenizer = _pretrained_tokenizer(config)
     if config.data.kind == "answers":
         from unstuck.data.answers import prepare_answers
 
+        if config.data.tokenizer in ("char", "bpe", "wordpiece"):
+            raise UserError(
+                f"Answers do not train a tokenizer of their own, so data.tokenizer={config.data.tokenizer} is none for "
+                "data.kind=answers; start from a run that has one: start_from=RUN data.tokenizer=from-start"
+            )
         return prepare_answers(config.data, tokenizer=tokenizer)
     if config.data.kind == "text":
         return prepare(config.data, tokenizer=tokenizer)
     raise ValueError(f"data of kind {config.data.kind} has no tokens")
+
+
+def _pretrained_tokenizer(config: Config) -> TextTokenizer | None:
+    """Of a pretrained model, where the recipe asks for it."""
+    if getattr(config.data, "tokenizer", "") != "from-model":
+        return None
+    if config.model.architecture != "pretrained":
+        learned = "wordpiece" if config.task.kind == "masked" else "bpe"
+        other = "from-start" if config.data.kind == "answers" else learned
+        raise UserError(
+            "data.tokenizer=from-model is the tokenizer of a pretrained model, and this model is "
+            f"{config.model.architecture}; set data.tokenizer={other}, or model.architecture=pretrained."
+        )
+    from unstuck.models.hf_tokenizer import tokenizer_of
+
+    return tokenizer_of(config.model.path)

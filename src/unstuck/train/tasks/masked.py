@@ -21,13 +21,15 @@ from torch import Tensor, nn
 from unstuck.config.schema import Config
 from unstuck.config.sections.tasks import MaskedTask
 from unstuck.config.sections.text import TextConfig
-from unstuck.data import IGNORED, prepare
+from unstuck.data import IGNORED
 from unstuck.data.masking import Masking, rate_at
 from unstuck.data.order import DataOrder
+from unstuck.data.prepare import TextData
 from unstuck.data.sentence_windows import CLOSING, SENTENCE_ENDS, window_starts, windows
 from unstuck.data.tokenizer import TextTokenizer
 from unstuck.errors import UserError
 from unstuck.evaluate.loss import TOKENS_PER_BATCH, Evaluation
+from unstuck.train.tasks import token_data
 from unstuck.train.tasks.task import Autocast, Loss, MicroBatches, Share, on_device
 
 Ids = npt.NDArray[np.int64]
@@ -73,15 +75,6 @@ class Special:
 NAMES = {"[CLS]": "<s>", "[MASK]": "<mask>", "[PAD]": "<pad>", "[SEP]": "</s>", "[UNK]": "<unk>"}
 
 
-def _own_tokenizer(config: Config) -> TextTokenizer | None:
-    """Of a pretrained model, where the recipe asks for it."""
-    if config.model.architecture != "pretrained" or config.data.tokenizer != "from-model":  # type: ignore[union-attr]
-        return None
-    from unstuck.models.hf_tokenizer import tokenizer_of
-
-    return tokenizer_of(config.model.path)
-
-
 def _first_id(tokenizer: TextTokenizer, *names: str) -> int | None:
     return next((i for name in names if (i := tokenizer.token_id(name)) is not None), None)
 
@@ -120,7 +113,9 @@ class Masked:
         self.in_place = config.model.architecture == "pretrained"
         if self.in_place and config.task.causal_share:
             raise UserError("A pretrained masked model cannot be trained from left to right; set task.causal_share=0.")
-        self.data = prepare(config.data, tokenizer=_own_tokenizer(config))
+        data = token_data(config)
+        assert isinstance(data, TextData)  # as the config's
+        self.data = data
         self.tokenizer: TextTokenizer | None = self.data.tokenizer
         self.special = Special.of(self.data.tokenizer)
         self.masking = Masking(
