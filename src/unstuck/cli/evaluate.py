@@ -67,19 +67,26 @@ def command(
         from unstuck.evaluate.rollout import evaluate_rollout
 
         rolled = evaluate_rollout(_load(checkpoint, which), rollout, html)
-        print(json.dumps(rolled.to_json(), indent=1) if as_json else rolled.lines())
+        print(_json(rolled.to_json()) if as_json else rolled.lines())
         return
     if blimp is None:
         if limit is not None:
             raise UserError("--limit is for BLiMP: unstuck evaluate CHECKPOINT --blimp DIR --limit N")
         document = _losses(checkpoint, which, data)
-        print(json.dumps(document, indent=1) if as_json else _loss_lines(document))
+        print(_json(document) if as_json else _loss_lines(document))
         return
     results = _blimp(checkpoint, which, blimp, limit, seed, score)
     if as_json:
-        print(json.dumps({"checkpoint": str(checkpoint), "blimp": [r.document() for r in results]}, indent=1))
+        print(_json({"checkpoint": str(checkpoint), "blimp": [r.document() for r in results]}))
     else:
         _print_blimp(results)
+
+
+def _json(document: Any) -> str:
+    """JSON proper, which has no number for infinity: "inf", "nan"."""
+    from unstuck.train.metrics import json_ready
+
+    return json.dumps(json_ready(document), indent=1)
 
 
 def _load(path: Path, which: str) -> Loaded:
@@ -117,22 +124,27 @@ def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
 
     import torch
 
-    from unstuck.train import tasks
+    from unstuck.train import checkpoint, tasks
+    from unstuck.train.start import tokenizer_file, with_own_tokenizer, with_tokenizer
     from unstuck.train.tasks.task import Share
 
-    if (path / "config.json").is_file() and source is None:
+    of_run = not (path / "config.json").is_file()
+    if not of_run and source is None:
         raise UserError(f"{path} is a model without a run, so there is no text of its own; name one: --data SOURCE")
     loaded = _load(path, which)
     config = loaded.config
+    own = tokenizer_file(loaded.path)
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"max_tokens": None})})
     if source is not None:
-        changed = config.model_dump()
-        changed["data"] |= {"source": source}
-        if config.model.architecture != "pretrained" and loaded.tokenizer is not None:
-            from unstuck.train.start import tokenizer_file
-
-            changed["data"] |= {"tokenizer": str(tokenizer_file(loaded.path))}
-        config = type(config).model_validate(changed)
+        config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
+    if of_run and loaded.tokenizer is not None:
+        config = with_own_tokenizer(config, own) if source is None else with_tokenizer(config, own)
     task = tasks.make(config, torch.device("cpu"), Share())
+    if source is None and checkpoint.read_state(loaded.path)["fingerprint"] != task.fingerprint:
+        raise UserError(
+            f"The data of {config.data.source} are no longer those that {loaded.path} was trained and validated on; "
+            f"put the old ones back, or measure on what is there now: --data {config.data.source}"
+        )
     result = task.validate(loaded.model, nullcontext)
     document: dict[str, Any] = {
         "checkpoint": str(loaded.path),

@@ -28,7 +28,7 @@ from unstuck.train.optimizers.groups import numbers
 from unstuck.train.peak import Operations, operations
 from unstuck.train.resume import Resumption
 from unstuck.train.saver import Saver
-from unstuck.train.start import checkpoint_of
+from unstuck.train.start import checkpoint_of, with_own_tokenizer
 from unstuck.train.start_check import StartCheck, checked_start
 from unstuck.train.state import LoopState
 from unstuck.train.tasks.task import Share, Task
@@ -65,7 +65,8 @@ def prepare_parts(recipe: Recipe, share: Share, snapshot: Snapshot | None = None
     with together(share):
         chosen = machine.choose(config.training, None if snapshot is None else snapshot.state.get("threads"))
     machine.prepare(chosen)
-    task = first_alone(share, lambda: tasks.make(config, chosen.device, share))
+    at_hand = config if folder is None else with_own_tokenizer(config, folder / "tokenizer.json")
+    task = first_alone(share, lambda: tasks.make(at_hand, chosen.device, share))
     with together(share):
         model, start_check = _model(config, task, chosen, snapshot, folder)
     weights = tuple(checkpoint.unshared(weights_of(model)))

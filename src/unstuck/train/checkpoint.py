@@ -33,7 +33,9 @@ WRITING = ".writing-"
 REPLACED = ".replaced-"
 FORMAT = 1
 PARTS = ("model", "optimizer", "random")
-STORED = {"config": dict, "base_rates": dict, "fingerprint": str, "tokenizer": str}  # beside the loop's own state
+STORED = {
+    "config": dict, "recipe": dict, "model_arguments": dict, "base_rates": dict, "fingerprint": str, "tokenizer": str,
+}  # beside the loop's own state  # fmt: skip
 
 Tensors = dict[str, Tensor]
 
@@ -77,6 +79,16 @@ def find(path: Path, which: str = "last") -> Path | None:
         best = path_of(path, int(read_state(saved[-1]).get("best_update") or -1))
         return best if best in saved else saved[-1]
     return saved[-1]
+
+
+def instead_of_best(path: Path) -> str | None:
+    """Why `find(path, "best")` gives a run's last checkpoint, where its best evaluation is of another update."""
+    saved = [] if (path / "state.json").is_file() else complete(path)
+    best = read_state(saved[-1]).get("best_update") if saved else None
+    if best is None or path_of(path, best) in saved:
+        return None
+    when = "was before training" if best == 0 else f"was after update {best}, whose checkpoint is not there"
+    return f"The best evaluation of {path} {when}; this is its last checkpoint, of update {update_of(saved[-1])}."
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from unstuck.config.recipe import Recipe, flatten
 from unstuck.config.schema import Config
 from unstuck.errors import UserError
 from unstuck.train import checkpoint
 
 FROM_START = "from-start"
+NO_FILE = ("char", "bpe", "wordpiece", "from-model", FROM_START)  # what data.tokenizer says beside a path
 
 
 def resolved(recipe: Recipe) -> Recipe:
@@ -32,7 +35,7 @@ def resolved(recipe: Recipe) -> Recipe:
     found = checkpoint_of(config.start_from)
     changes: dict[str, Any] = {}
     if wants_model:
-        changes |= flatten({"model": checkpoint.read_state(found)["recipe"]["model"]})
+        changes |= flatten({"model": config_of(found).model.model_dump()})
     if wants_tokenizer:
         changes["data.tokenizer"] = str(tokenizer_file(found))
     taken = recipe.with_changes(changes, f"start_from {config.start_from}")
@@ -60,6 +63,38 @@ def tokenizer_file(found: Path) -> Path:
     return inside if inside.is_file() else found.parent.parent / "tokenizer.json"
 
 
+def with_own_tokenizer(config: Config, file: Path) -> Config:
+    """The recipe of a run that has begun, with its own tokenizer.json instead of the file that it names.
+
+    Their content is the same, but the other one is not the run's: folders move, and their runs are trained anew.
+    Where the text made the tokenizer it makes it again, and the fingerprint tells whether it is the same.
+
+    Args:
+        file: the run's tokenizer.json; where there is none the recipe stays as it is.
+    """
+    named = getattr(config.data, "tokenizer", None)
+    if named is None or named in NO_FILE or not file.is_file():
+        return config
+    return with_tokenizer(config, file)
+
+
+def with_tokenizer(config: Config, file: Path) -> Config:
+    """The recipe with this tokenizer.json, whichever it names."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"tokenizer": str(file)})})
+
+
 def config_of(found: Path) -> Config:
-    """The recipe that a checkpoint was trained with."""
-    return Config.model_validate(checkpoint.read_state(found)["recipe"])
+    """The recipe that a checkpoint was trained with.
+
+    Raises:
+        UserError: it is none that this version knows.
+    """
+    try:
+        return Config.model_validate(checkpoint.read_state(found)["recipe"])
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(step) for step in first["loc"])
+        raise UserError(
+            f"{found}/state.json holds a recipe that this version of unstuck cannot read ({key}: {first['msg']}); use "
+            "the version that trained it, or train it again."
+        ) from None
