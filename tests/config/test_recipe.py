@@ -52,6 +52,15 @@ def test_whole_floats_are_counts_and_other_floats_are_not(tmp_path: Path):
         load_recipe(recipe_file(tmp_path, "training:\n  updates: 0.1\n"))
 
 
+def test_an_accumulation_that_would_be_ignored_is_refused_but_a_run_of_both_goes_on(tmp_path: Path):
+    both = recipe_file(tmp_path, "training:\n  accumulation: 1\n  tokens_per_update: 640\n")
+    with pytest.raises(UserError, match=r"add training\.tokens_per_update=null"):
+        load_recipe(both, ["training.accumulation=8"])
+    assert load_recipe(both, ["training.accumulation=8", "tokens_per_update=null"]).config.training.accumulation == 8
+    run = recipe_file(tmp_path, load_recipe(both).to_yaml(), "config.yaml")
+    assert load_recipe(run, ["training.updates=50"]).config.training.tokens_per_update == 640
+
+
 MISTAKES = {
     "a tab": ("data:\n\tcontext: 3\n", r":2: there is a tab"),
     "a duplicate key": ("seed: 1\nseed: 2\n", r":2: the key 'seed' is given twice \(first on line 1\)"),

@@ -93,12 +93,20 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
         overrides: `key=value`, where the value is a YAML scalar or list, applied in order.
 
     Raises:
-        UserError: no such recipe, not readable as a recipe, or a wrong key or value, with file and line.
+        UserError: no such recipe, not readable as a recipe, a wrong key or value, with file and line, or an override
+            that another value makes void.
     """
     path, shown, variants = find_variants(name_or_path)
     recipe = recipe_from_text(_text_of(path, shown), shown, variants, keeps_origins=path.name == "config.yaml")
     if overrides:
-        recipe = recipe.with_changes(_parsed_overrides(overrides), COMMAND_LINE)
+        changes = _parsed_overrides(overrides)
+        recipe = recipe.with_changes(changes, COMMAND_LINE)
+        tokens = recipe.config.training.tokens_per_update
+        if "training.accumulation" in changes and tokens is not None:
+            raise UserError(
+                f"training.accumulation={changes['training.accumulation']} would be ignored, because it follows from "
+                f"training.tokens_per_update={tokens}; change that, or add training.tokens_per_update=null."
+            )
     return recipe
 
 
