@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.conftest import Make
+from tests.train.conftest import Make, rows
 from unstuck.errors import UserError
 from unstuck.train.load import load_checkpoint
 from unstuck.train.run import train
@@ -46,6 +46,22 @@ def test_a_trained_model_loads_from_its_run_and_from_a_checkpoint_alone(base: Pa
     shutil.copytree(load_checkpoint(base, "last").path, alone)
     shutil.copy(base / "tokenizer.json", alone)
     assert torch.equal(load_checkpoint(alone).model(tokens), of_run)
+
+
+def test_where_training_only_did_harm_the_last_checkpoint_is_not_taken_for_the_best_in_silence(
+    tiny: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harmed = train(tiny("evaluation.min_improvement=9", "training.updates=8", "name=harmed"), report=False)
+    assert harmed.summary["best"]["update"] == 0
+    capsys.readouterr()
+    assert load_checkpoint(harmed.folder).path.name == "update-00000008"
+    said = capsys.readouterr().err
+    assert said.count("was before training; this is its last checkpoint, of update 8.") == 1
+    load_checkpoint(harmed.folder, "last")
+    load_checkpoint(harmed.folder / "checkpoints" / "update-00000008")
+    assert capsys.readouterr().err == ""
+    second = train(tiny(f"start_from={harmed.folder}", "training.updates=1", "name=second"), report=False)
+    assert any("was before training" in note for note in rows(second.folder, "start")[0]["notes"])
 
 
 def test_nothing_to_load_is_one_sentence(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ class Loaded:
 def load_checkpoint(path: Path, which: str = "best") -> Loaded:
     """Load the model of a run folder (its best or last checkpoint) or of one checkpoint.
 
+    Where a run has not saved its best, its last is loaded, and standard error says so.
+
     Args:
         which: best or last, for a run folder.
 
@@ -45,6 +47,8 @@ def load_checkpoint(path: Path, which: str = "best") -> Loaded:
     found = checkpoint.find(path, which) if path.exists() else None
     if found is None:
         raise UserError(f"{path} holds no checkpoint; name a run folder (runs/NAME) or a checkpoint in it.")
+    if which == "best" and (note := checkpoint.instead_of_best(path)) is not None:
+        print(note, file=sys.stderr)
     state = checkpoint.read_state(found)
     config = config_of(found)
     model = build(config.model, **state["model_arguments"])

@@ -221,6 +221,9 @@ def _first_event(session: Session, folder: Path, parts: Parts, resumed: Resumpti
     if parts.start_check is not None:
         row |= parts.start_check.row()
         row["notes"] += parts.start_check.notes()
+    start = session.config.start_from
+    if resumed is None and start is not None and (note := checkpoint.instead_of_best(Path(start).expanduser())):
+        row["notes"].append(note)
     if resumed is not None and session.metrics.size:
         row |= {
             "event": "resume",
