@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 
+from unstuck.cli.main import main
 from unstuck.config.recipe import Recipe, load_recipe
 from unstuck.data.order import StreamOrder
 from unstuck.data.recall import answer_places, answers, recall_document
 from unstuck.errors import UserError
+from unstuck.evaluate.generate import next_logits
 from unstuck.evaluate.stream import StreamValidation, stretches
 from unstuck.models import build
 from unstuck.models.functions import normalise
@@ -79,6 +84,28 @@ def test_a_stopped_and_resumed_run_has_the_losses_and_the_memory_of_one_that_was
     wanted = {row["update"]: row["train/loss"] for row in rows(whole)}
     assert {row["update"]: row["train/loss"] for row in rows(cut)} == wanted
     weights = [(max((f / "checkpoints").glob("update-*")) / "model.safetensors").read_bytes() for f in (whole, cut)]
+    assert weights[0] == weights[1]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from unstuck.config.recipe import load_recipe
+from unstuck.train.run import train
+kill = lambda row: os.kill(os.getpid(), signal.SIGKILL) if row.get("update") == 12 else None
+train(load_recipe(sys.argv[1]), folder=Path(sys.argv[2]), stop_when=kill, report=False)
+"""
+
+
+def test_killed_in_its_sleep_and_resumed_it_has_the_losses_of_a_run_that_was_not(recipe: Any, tmp_path: Path) -> None:
+    whole, cut = train(recipe(), report=False).folder, tmp_path / "cut"
+    ended = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "tiny.yaml", cut], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (cut / "summary.json").exists()
+    train(load_recipe(cut), resume=cut, report=False)
+    found = [{row["update"]: row["train/loss"] for row in rows(folder)} for folder in (whole, cut)]
+    assert found[0] == found[1]
+    weights = [(f / "checkpoints" / "update-00000020" / "model.safetensors").read_bytes() for f in (whole, cut)]
     assert weights[0] == weights[1]
 
 
@@ -150,6 +177,24 @@ def test_a_model_that_slept_over_text_is_awake_over_answers(recipe: Any, tmp_pat
     asked = recipe("data.kind=answers", f"data.source={tmp_path / 'said.jsonl'}", f"data.tokenizer={folder}")
     with pytest.raises(UserError, match=r"set model\.sleep\.every_updates=null"):
         train(asked, report=False)
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_long_prompt_is_said_to_be_cut_only_where_it_is(
+    recipe: Any, remembers: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = () if remembers else ("model.memory.tokens=0", "model.slots.count=0", "optimizer.groups=[]")
+    folder = train(recipe("training.updates=2", *alone), report=False).folder
+    capsys.readouterr()
+    assert main(["generate", str(folder), "the small model reads one text " * 3, "--max-tokens", "2"]) == 0
+    assert ("reads the last 16" in capsys.readouterr().err) is not remembers
+    model = load_checkpoint(folder).model
+    seen = torch.arange(40).view(1, 40) % 7
+    last = [
+        next_logits(model, tokens, torch.tensor([tokens.shape[1]]), torch.device("cpu"))
+        for tokens in (seen, seen[:, -16:])
+    ]
+    assert torch.equal(*last) is not remembers
 
 
 def test_validation_with_memory_is_one_reading_of_the_source(recipe: Any) -> None:

@@ -57,11 +57,12 @@ def command(
     """Write text with the model of CHECKPOINT, until its end token or --max-tokens.
 
     Order: repetition penalty, temperature, top-k, top-p, draw. Prompts longer than the model's context are read from
-    their end.
+    their end, unless it remembers: then it reads all of them.
     """
     sampling = _sampling(preset, temperature, top_k, top_p, repetition_penalty)
 
     from unstuck.data.chat import CHAT_TOKENS, Turn, make_template, token_id
+    from unstuck.evaluate.generate import reads_all
     from unstuck.train.load import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
@@ -82,7 +83,7 @@ def command(
         _converse(writer, template)
         return
     ids = _document(tokenizer, prompt) if template is None else template.prompt([Turn("user", prompt or "")])
-    if len(ids) > writer.context:
+    if len(ids) > writer.context and not reads_all(loaded.model):
         print(f"The prompt has {len(ids)} tokens; the model reads the last {writer.context}.", file=sys.stderr)
     if as_json:
         _print_json(writer, prompt, ids, samples, sampling)

@@ -124,7 +124,7 @@ def next_logits(model: Any, tokens_NT: Tensor, lengths_N: Tensor, device: torch.
         lengths_N: tokens of each row, at least 1.
         device: of the model.
     """
-    if hasattr(model, "next_logits"):  # a model that remembers reads the whole text
+    if reads_all(model):
         return torch.as_tensor(model.next_logits(tokens_NT.to(device), lengths_N.to(device))).float().cpu()
     window = min(int(model.context), int(lengths_N.max()))
     starts_N = (lengths_N - window).clamp_min(0)
@@ -137,6 +137,11 @@ def next_logits(model: Any, tokens_NT: Tensor, lengths_N: Tensor, device: torch.
     else:
         logits_NV = model(window_NT)[rows_N, last_N]
     return torch.as_tensor(logits_NV).float().cpu()
+
+
+def reads_all(model: Any) -> bool:
+    """Whether a model reads text of any length from its beginning, because it remembers; else its last `context`."""
+    return bool(getattr(model, "remembers", False))
 
 
 class TextStream:

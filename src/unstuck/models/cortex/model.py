@@ -206,6 +206,11 @@ class Cortex(GPT):
         self.episodes.remember(tokens_BT, targets_BT, losses_BT.detach().sum(1) / counts_B.clamp_min(1))
         return losses_BT.sum() / (1 if reduction == "sum" else counts_B.sum())
 
+    @property
+    def remembers(self) -> bool:
+        """Whether `next_logits` sees more of a long text than its last window."""
+        return self.config.carries_state
+
     def next_logits(self, tokens_NT: Tensor, lengths_N: Tensor) -> Tensor:
         """Logits (N, V) of the token behind each row, which may be far longer than the context: it is read from its
         beginning. Rows are filled up on the right to T."""
