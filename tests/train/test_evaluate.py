@@ -47,6 +47,16 @@ def test_changed_text_is_measured_only_where_it_is_asked_for(
     assert again["loss"] == pytest.approx(before["loss"], rel=0.1)
 
 
+def test_a_run_keeps_its_ids_where_today_the_text_would_give_other_ones(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train(tiny("data.tokenizer=bpe", "data.vocabulary=280", "training.updates=4"), report=False).folder
+    expected = evaluated(capsys, str(run))
+    monkeypatch.setenv("UNSTUCK_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr("unstuck.data.tokenizer.END_OF_TEXT", "<|over|>")  # as another version might
+    assert evaluated(capsys, str(run)) == expected
+
+
 def test_all_validation_tokens_are_measured_not_those_of_the_run(
     tiny: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -125,7 +125,7 @@ def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
     import torch
 
     from unstuck.train import checkpoint, tasks
-    from unstuck.train.start import tokenizer_file, with_own_tokenizer, with_tokenizer
+    from unstuck.train.start import tokenizer_file, with_tokenizer
     from unstuck.train.tasks.task import Share
 
     of_run = not (path / "config.json").is_file()
@@ -133,12 +133,13 @@ def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
         raise UserError(f"{path} is a model without a run, so there is no text of its own; name one: --data SOURCE")
     loaded = _load(path, which)
     config = loaded.config
-    own = tokenizer_file(loaded.path)
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"max_tokens": None})})
     if source is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"source": source})})
-    if of_run and loaded.tokenizer is not None:
-        config = with_own_tokenizer(config, own) if source is None else with_tokenizer(config, own)
+    of_characters = getattr(config.data, "tokenizer", None) == "char"
+    # The run's own ids. Characters are a function of the text, so other ones are another text, as is said below.
+    if of_run and loaded.tokenizer is not None and (source is not None or not of_characters):
+        config = with_tokenizer(config, tokenizer_file(loaded.path))
     task = tasks.make(config, torch.device("cpu"), Share())
     if source is None and checkpoint.read_state(loaded.path)["fingerprint"] != task.fingerprint:
         raise UserError(
