@@ -27,7 +27,9 @@ def command(
 ) -> None:
     """Write the model of CHECKPOINT into FOLDER, with its tokenizer: config.json and model.safetensors.
 
-    Both give the same logits: AutoModelForCausalLM.from_pretrained(FOLDER). Architectures gpt2 and pretrained.
+    For runs of architecture gpt2, pretrained and ltg-bert. Logits stay the same: AutoModelForCausalLM (or MaskedLM)
+    .from_pretrained(FOLDER); for ltg-bert, import unstuck.integrations.transformers first. Adapters load with
+    peft.PeftModel.from_pretrained on the base model, exported or from the hub.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is not empty, and nothing is overwritten; name a new folder.")

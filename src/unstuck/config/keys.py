@@ -166,7 +166,11 @@ def did_you_mean(key: str, section: str | None = None) -> str:
         section: where the key stands; its keys come first. "": at the top of the recipe, where sections are keys too.
     """
     leaves = schema_leaves()
-    short = key.rpartition(".")[2]
+    before, _, short = key.rpartition(".")
+    if section is None and before:
+        here = [leaf for leaf in leaves if leaf.rpartition(".")[0] == before]
+        if near := difflib.get_close_matches(key, here, n=1, cutoff=0.6):
+            return f"; did you mean {near[0]}?"
     if section:
         here = list(group_leaves()) if section == GROUPS else list(_keys_of(section))
         if near := difflib.get_close_matches(short, here, n=1, cutoff=0.6):
@@ -176,7 +180,8 @@ def did_you_mean(key: str, section: str | None = None) -> str:
         return f"; did you mean {' or '.join(same_name)}?"
     if section == "" and (near := difflib.get_close_matches(short, Config.model_fields, n=1, cutoff=0.6)):
         return f"; did you mean {'the section ' * (near[0] in sections())}'{near[0]}'?"
-    by_name = {leaf.rpartition(".")[2]: leaf for leaf in reversed(leaves)} | ALIASES
+    inner_last = sorted(leaves, key=lambda leaf: leaf.count("."))
+    by_name = {leaf.rpartition(".")[2]: leaf for leaf in reversed(inner_last)} | ALIASES
     if near := difflib.get_close_matches(short, by_name, n=1, cutoff=0.6):
         return f"; did you mean {by_name[near[0]]}?"
     if near := difflib.get_close_matches(key, leaves, n=1, cutoff=0.6):

@@ -45,8 +45,7 @@ def network_of(model: nn.Module, *, end_of_text: int | None = None, dropout: flo
 
         return network_of_ltg_bert(model)
     raise UserError(
-        f"A model of class {type(model).__name__} has no form in transformers; train one with "
-        "model.architecture=gpt2, or go on from its weights here: start_from=RUN"
+        "This model has no form in transformers; runs with model.architecture=gpt2, ltg-bert or pretrained have one."
     )
 
 

@@ -82,6 +82,7 @@ def compare(
         KeyboardInterrupt: after every child has been ended; finished trials stay on disk.
     """
     started = time.monotonic()
+    asked = updates
     observer = observer or Silent()
     changes = _checked_changes(base, changed, named)
     base, changed = _resolved(base), None if changed is None else _resolved(changed)
@@ -105,7 +106,7 @@ def compare(
         if budget_seconds is not None and updates < min(
             planning.LEAST_UPDATES, comparison.base_lengths.planned_updates
         ):
-            return _too_little(plan, changes, seeds, time.monotonic() - started)
+            return _too_little(plan, changes, asked, time.monotonic() - started)
         deadline = None if budget_seconds is None else started + overrun * budget_seconds
         proof = _run(comparison, pool, plan, folder, early=early, deadline=deadline, observer=observer)
     proof.changes = changes
@@ -210,10 +211,16 @@ def _checked_changes(base: Config, changed: Config | None, named: Sequence[str])
     return [{"key": spelled.get(key, key), "old": old, "new": new} for key, (old, new) in changes.items()]
 
 
-def _too_little(plan: Plan, changes: list[dict[str, Any]], seeds: int, seconds: float) -> Proof:
-    reason = (
-        f"the budget allows {max(0, plan.updates)} updates a trial, fewer than {planning.LEAST_UPDATES}; "
-        "give a larger --budget or fewer --seeds"
-    )
+def _too_little(plan: Plan, changes: list[dict[str, Any]], asked: int | None, seconds: float) -> Proof:
+    """The answer when trials would be too short; `asked`: updates of a trial that the user gave."""
+    if asked is not None and asked < planning.LEAST_UPDATES:
+        reason = (
+            f"trials of {asked} updates measure the first steps only; give --updates {planning.LEAST_UPDATES} or more"
+        )
+    else:
+        reason = (
+            f"the budget allows {max(0, plan.updates)} updates a trial, fewer than {planning.LEAST_UPDATES}; "
+            "give a larger --budget or fewer --seeds"
+        )
     nothing = Judgement("cannot tell within the budget", paired_interval([], 0.05), True, reason)
     return Proof(nothing, plan, changes, [], seconds)

@@ -188,10 +188,10 @@ def _open_metrics(recipe: Recipe, folder: Path, parts: Parts, resumed: Resumptio
     if parts.share.rank:  # the first process keeps the record
         return MetricsWriter(Path(os.devnull))
     done = resumed is not None and resumed.update >= parts.plan.updates
-    if done and (folder / "summary.json").is_file():
+    if resumed is not None and done and (folder / "summary.json").is_file():
         raise UserError(
-            f"{folder} has made all its {parts.plan.updates} updates. To train it longer: unstuck train "
-            f"--resume {folder} training.updates={2 * parts.plan.updates}"
+            f"{folder} has made {resumed.update} of {parts.plan.updates} updates. To train it longer: unstuck train "
+            f"--resume {folder} training.updates={2 * resumed.update}"
         )
     if not (folder / "config.yaml").exists():  # config.yaml makes it a run folder, so it comes last
         parts.task.save(folder)

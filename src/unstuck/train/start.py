@@ -35,7 +35,13 @@ def resolved(recipe: Recipe) -> Recipe:
     found = checkpoint_of(config.start_from)
     changes: dict[str, Any] = {}
     if wants_model:
-        changes |= flatten({"model": config_of(found).model.model_dump()})
+        began = config_of(found)
+        if began.task.kind != config.task.kind:
+            raise UserError(
+                f"start_from={config.start_from} was trained with task.kind={began.task.kind} and this recipe trains "
+                f"task.kind={config.task.kind}; name a run of that kind."
+            )
+        changes |= flatten({"model": began.model.model_dump()})
     if wants_tokenizer:
         changes["data.tokenizer"] = str(tokenizer_file(found))
     taken = recipe.with_changes(changes, f"start_from {config.start_from}")
