@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from unstuck.errors import UserError
+from unstuck.json_ready import json_ready
 
 Kind = Literal["run", "diagnosis", "change", "verdict"]
 KINDS: tuple[Kind, ...] = ("run", "diagnosis", "change", "verdict")
@@ -49,7 +50,7 @@ def append(runs_folder: Path, kind: Kind, *, run: str, **fields: Any) -> dict[st
         OSError: the disk refuses.
     """
     entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "kind": kind, "run": run, **fields}
-    line = json.dumps(_json_numbers(entry), allow_nan=False).encode() + b"\n"
+    line = json.dumps(json_ready(entry), allow_nan=False).encode() + b"\n"
     runs_folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(runs_folder / FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -139,9 +140,3 @@ def _locked(descriptor: int) -> Iterator[None]:
 def _last_byte(descriptor: int, size: int) -> bytes:
     os.lseek(descriptor, size - 1, os.SEEK_SET)
     return os.read(descriptor, 1)
-
-
-def _json_numbers(value: Any) -> Any:
-    from unstuck.prove.proof import json_numbers
-
-    return json_numbers(value)

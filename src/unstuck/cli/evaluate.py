@@ -84,7 +84,7 @@ def command(
 
 def _json(document: Any) -> str:
     """JSON proper, which has no number for infinity: "inf", "nan"."""
-    from unstuck.train.metrics import json_ready
+    from unstuck.json_ready import json_ready
 
     return json.dumps(json_ready(document), indent=1)
 

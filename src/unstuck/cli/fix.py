@@ -178,7 +178,7 @@ def _document(
     already: bool,
 ) -> dict[str, Any]:
     from unstuck import __version__
-    from unstuck.diagnose.document import plain
+    from unstuck.json_ready import json_ready
 
     document: dict[str, Any] = {
         "unstuck": __version__,
@@ -196,7 +196,7 @@ def _document(
         "kept": str(kept) if kept is not None else None,
     }
     if remedy is not None and prescribed is not None:
-        changes = [{"key": c.key, "old": plain(c.old), "new": plain(c.new)} for c in prescribed.changes]
+        changes = [{"key": c.key, "old": json_ready(c.old), "new": json_ready(c.new)} for c in prescribed.changes]
         document["remedy"] = {
             "summary": remedy.summary,
             "safety": remedy.safety,

@@ -58,7 +58,8 @@ class Outcome:
 
     def document(self) -> dict[str, Any]:
         """`demo --json`: the diagnosis and the proof are the documents of their own commands."""
-        from unstuck.diagnose.document import document, plain
+        from unstuck.diagnose.document import document
+        from unstuck.json_ready import json_ready
 
         return {
             "incident": self.incident,
@@ -67,7 +68,7 @@ class Outcome:
             "run": str(self.run),
             "verdict": self.diagnosis.verdict,
             "rank_1": None if self.finding is None else self.finding.rule.name,
-            "patch": plain(self.changes()),
+            "patch": json_ready(self.changes()),
             "proof": None if self.proof is None else self.proof.document(),
             "diagnosis": document([self.diagnosis]),
             "report": str(self.report),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
-
-import numpy as np
 
 from unstuck import __version__
 from unstuck.diagnose.engine import Diagnosis, Finding
 from unstuck.diagnose.rule import Evidence, Remedy
+from unstuck.json_ready import json_ready
 from unstuck.runs import Run
 
 
@@ -25,7 +23,7 @@ def run_document(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "source": run.source,
         "format": run.format,
-        "format_confidence": plain(run.format_confidence),
+        "format_confidence": json_ready(run.format_confidence),
         "dialect": run.dialect,
         "updates": run.updates,
         "series": [{"name": s.name, "points": len(s), "unit": s.unit} for s in run.series.values()],
@@ -45,7 +43,7 @@ def _finding(finding: Finding, run: Run) -> dict[str, Any]:
         "rule": finding.rule.name,
         "code": finding.rule.code,
         "severity": finding.severity,
-        "confidence": plain(found.confidence),
+        "confidence": json_ready(found.confidence),
         "rank": finding.rank,
         "because_of": finding.because_of,
         "title": found.title,
@@ -60,8 +58,8 @@ def _evidence(evidence: Evidence) -> dict[str, Any]:
         "series": evidence.series,
         "updates": [int(update) for update in evidence.updates],
         "statistic": evidence.statistic,
-        "value": plain(evidence.value),
-        "threshold": plain(evidence.threshold),
+        "value": json_ready(evidence.value),
+        "threshold": json_ready(evidence.threshold),
         "source": None if evidence.source is None else str(evidence.source),
     }
 
@@ -72,7 +70,9 @@ def _remedy(remedy: Remedy, run: Run) -> dict[str, Any]:
     patch = []
     for change in remedy.patch:
         theirs = in_dialect(change, run)
-        patch.append({"key": theirs.key, "old": plain(theirs.old), "new": plain(theirs.new), "canonical": change.key})
+        patch.append(
+            {"key": theirs.key, "old": json_ready(theirs.old), "new": json_ready(theirs.new), "canonical": change.key}
+        )
     return {
         "summary": remedy.summary,
         "safety": remedy.safety,
@@ -80,20 +80,3 @@ def _remedy(remedy: Remedy, run: Run) -> dict[str, Any]:
         "reason": remedy.reason,
         "measured": remedy.measured,
     }
-
-
-def plain(value: Any) -> Any:
-    """`value` in JSON types: NaN and infinities become "nan", "inf", "-inf"; numpy numbers become Python's."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return [plain(item) for item in value.tolist()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    return str(value)

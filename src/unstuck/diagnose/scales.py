@@ -120,18 +120,3 @@ def _adam_scale(case: Case, phase: str | None) -> Scale | None:
     if not parameters:
         return ADAM_UNKNOWN_SIZE
     return next(scale for limit, scale in ADAM_FROM_SCRATCH if parameters <= limit)
-
-
-def step_law(parameters: float, tokens: float) -> float | None:
-    """Step Law's peak LR for AdamW pretraining: 1.79 N^-0.713 D^0.307 (Li et al., arXiv 2503.04715).
-
-    Args:
-        parameters: non-embedding parameters N.
-        tokens: training tokens D.
-
-    Returns:
-        None outside the range that was fitted: N from 59M to 1.1B, D from 2B to 100B.
-    """
-    if not (59e6 <= parameters <= 1.1e9 and 2e9 <= tokens <= 1e11):
-        return None
-    return float(1.79 * parameters**-0.713 * tokens**0.307)

@@ -17,7 +17,8 @@ from typing import Any
 
 from unstuck.config.schema import Config
 from unstuck.errors import UserError
-from unstuck.prove.proof import Role, Trial, number
+from unstuck.json_ready import number
+from unstuck.prove.proof import Role, Trial
 from unstuck.prove.trial import trial_key
 
 POLL_SECONDS = 0.05

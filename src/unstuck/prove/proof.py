@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from unstuck.json_ready import json_ready
 from unstuck.prove.statistics import Judgement
 
 Role = Literal["base", "changed"]
@@ -134,7 +134,7 @@ class Proof:
         }
         if self.placebo is not None:
             document["placebo"] = self.placebo
-        finite: dict[str, Any] = json_numbers(document)
+        finite: dict[str, Any] = json_ready(document)
         return finite
 
     def sentence(self) -> str:
@@ -144,19 +144,3 @@ class Proof:
             return f"{self.verdict}: {self.judgement.reason}"
         effect = f"{interval.mean:+.4f} {self.plan.unit}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f}"
         return f"{self.verdict}: validation loss {effect} ({interval.pairs} seeds)"
-
-
-def json_numbers(value: Any) -> Any:
-    """The value with every number that JSON cannot hold replaced by "nan", "inf" or "-inf"."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return {str(k): json_numbers(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_numbers(v) for v in value]
-    return value
-
-
-def number(value: Any) -> float:
-    """Reads back what `json_numbers` wrote; None (JSON null) is nan."""
-    return math.nan if value is None else float(value)

@@ -16,13 +16,14 @@ from unstuck import __version__
 from unstuck.config.recipe import Recipe
 from unstuck.config.schema import Config
 from unstuck.errors import UserError
+from unstuck.json_ready import json_ready
 from unstuck.models import build as build_model
 from unstuck.train import checkpoint, faults, machine, optimizers, plan, tasks
 from unstuck.train.checkpoint import Snapshot
 from unstuck.train.distributed import first_alone, spread, together
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session
-from unstuck.train.metrics import MetricsWriter, json_ready
+from unstuck.train.metrics import MetricsWriter
 from unstuck.train.observer import StopSignals
 from unstuck.train.optimizers.groups import numbers
 from unstuck.train.peak import Operations, operations

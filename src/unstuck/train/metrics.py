@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Mapping
@@ -11,21 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from unstuck.json_ready import json_ready
+
 # A kill loses at most this much of the record; written checkpoints never run ahead of it, they flush first.
 FLUSH_SECONDS = 1.0
-
-
-def json_ready(value: Any) -> Any:
-    """The value with non-finite floats as strings, at any depth."""
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return {str(key): json_ready(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [json_ready(item) for item in value]
-    return value
 
 
 class MetricsWriter:

@@ -29,6 +29,7 @@ import torch
 from unstuck import __version__
 from unstuck.config.recipe import Recipe
 from unstuck.errors import UserError
+from unstuck.json_ready import json_ready
 from unstuck.train import checkpoint
 from unstuck.train import resume as resuming
 from unstuck.train.accumulation import in_tokens
@@ -38,7 +39,7 @@ from unstuck.train.distributed import SILENCE, from_first, is_loss_of_others, pr
 from unstuck.train.folder import locked, new_folder, only_begun, run_of, write_atomically
 from unstuck.train.live import LiveDiagnosis
 from unstuck.train.loop import Session, train_updates
-from unstuck.train.metrics import MetricsWriter, json_ready
+from unstuck.train.metrics import MetricsWriter
 from unstuck.train.observer import Observer, StopSignals, StopWhen
 from unstuck.train.resume import Resumption
 from unstuck.train.start import resolved

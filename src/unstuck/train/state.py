@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from unstuck.train.metrics import json_ready
+from unstuck.json_ready import json_ready
 from unstuck.train.schedules import Plateau
 
 # The clipped share is of the last so many updates: long enough to be read in per cent, short enough to follow the run.
