@@ -157,3 +157,16 @@ def test_a_file_as_the_run_folder_is_called_a_file(recipe_file: Path, tmp_path: 
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert f"{recipe_file.name} is a file" in done.stderr
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
+
+
+def test_a_run_folder_as_the_recipe_starts_a_new_run_and_says_so(tiny: Make, tmp_path: Path) -> None:
+    first = train(tiny("training.updates=2"), report=False).folder
+    record = (first / "metrics.jsonl").read_bytes()
+    done = run(str(first), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    opening, folder = done.stderr.splitlines()[:2]
+    assert "starts a new one with its settings" in opening
+    assert opening.endswith(f": unstuck train --resume {first}")
+    assert folder == f"Run folder: {first}-2"
+    assert (first / "metrics.jsonl").read_bytes() == record
+    assert "starts a new one" not in run("--resume", str(first), "training.updates=3", cwd=tmp_path).stderr

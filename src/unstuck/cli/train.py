@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -68,7 +69,8 @@ def command(
     from unstuck.train.progress import Progress, duration
     from unstuck.train.run import train
 
-    progress = None if quiet or as_json or os.environ.get("RANK", "0") != "0" else Progress()
+    silent = quiet or as_json or os.environ.get("RANK", "0") != "0"
+    progress = None if silent else Progress(opening=_of_a_run(name))
     try:
         result = train(recipe, folder=folder, resume=resume, fresh=fresh, observer=progress, stop_on=rules, report=True)
     finally:
@@ -100,6 +102,16 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
     if words and "=" not in words[0]:
         return words[0], words[1:]
     return None, words
+
+
+def _of_a_run(recipe: str | None) -> str | None:
+    """What to say where the recipe is a run folder, which the user may have meant to go on with."""
+    if recipe is None or not (Path(recipe).expanduser() / "metrics.jsonl").is_file():
+        return None
+    return (
+        f"{recipe} holds a run; this starts a new one with its settings. To go on with that one: "
+        f"unstuck train --resume {shlex.quote(recipe)}"
+    )
 
 
 def _rules(text: str) -> list[str]:

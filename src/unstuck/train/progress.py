@@ -23,10 +23,12 @@ class Progress:
     Args:
         stream: where to; standard error, so that standard output stays free for documents.
         live: redraw one line; None: when `stream` is a terminal.
+        opening: said before everything else, once the run begins.
     """
 
-    def __init__(self, stream: TextIO | None = None, *, live: bool | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, live: bool | None = None, opening: str | None = None) -> None:
         self.stream = stream or sys.stderr
+        self.opening = opening
         self.is_live = self.stream.isatty() if live is None else live
         self._live: Live | None = None
         self._shown = 0.0
@@ -79,6 +81,8 @@ class Progress:
         self._started = time.monotonic()
         self._first_update = row.get("update", 0)
         self._losses.clear()
+        if self.opening is not None:
+            self._print(self.opening)
         self._print(f"Run folder: {row['folder']}")
         for line in row.get("lines", []):
             self._print(line)
