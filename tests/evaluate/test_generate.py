@@ -1,5 +1,7 @@
+import io
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -238,11 +240,31 @@ def test_a_prompt_longer_than_the_context_is_read_from_its_end(
 def test_a_conversation_answers_line_by_line(
     runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import io
-
     monkeypatch.setattr("sys.stdin", io.StringIO("What did the fox see, 5?\n\nWhat did the fox see, 6?\n"))
     assert main(["generate", str(runs[1]), "--preset", "exact"]) == 0
     assert capsys.readouterr().out == "The grapes.\nThe grapes.\n"
+
+
+def test_only_what_is_piped_in_takes_the_place_of_a_prompt(
+    runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(*words: str) -> dict[str, object]:
+        assert main(["generate", *words, "--json", "--preset", "exact", "--max-tokens", "8"]) == 0
+        found: dict[str, object] = json.loads(capsys.readouterr().out)
+        return {key: found[key] for key in ("prompt", "prompt_tokens", "samples")}
+
+    alone = written(str(runs[0]))  # here standard input may not be read at all
+    assert alone["prompt"] is None
+    with open(os.devnull) as empty:
+        for stdin in (empty, None):
+            monkeypatch.setattr("sys.stdin", stdin)
+            assert written(str(runs[0])) == alone
+    monkeypatch.setattr("sys.stdin", io.StringIO("two 7: the\n"))
+    assert written(str(runs[0])) == written(str(runs[0]), "two 7: the")
+    monkeypatch.setattr("sys.stdin", io.StringIO("never read"))
+    assert written(str(runs[0]), "one")["prompt"] == "one"
+    monkeypatch.setattr("sys.stdin", io.StringIO("What did the fox see, 5?\n"))
+    assert written(str(runs[1]))["prompt"] == "What did the fox see, 5?"
 
 
 @pytest.mark.parametrize(

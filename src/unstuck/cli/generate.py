@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLE = """
 unstuck generate runs/factlm "It was a dark and stormy night"
 unstuck generate runs/factlm --preset creative --samples 3 --max-tokens 300
+unstuck generate runs/factlm < beginning.txt
 unstuck generate runs/factlm-chat "What does json.dumps do?" --preset exact
 unstuck generate runs/factlm-chat --chat
 """
@@ -28,7 +29,8 @@ DOCUMENT_START = "\n"  # for tokenizers without an end-of-text token, which else
 def command(
     checkpoint: Annotated[Path, typer.Argument(help="a run folder (its best checkpoint) or a checkpoint")],
     prompt: Annotated[
-        str | None, typer.Argument(help="text to go on from, or a question; without: the start of a document")
+        str | None,
+        typer.Argument(help="text to go on from, or a question; without: what is piped in, or the start of a document"),
     ] = None,
     preset: Annotated[
         str, typer.Option(help="exact (most probable token), balanced or creative; the options below change it")
@@ -77,6 +79,8 @@ def command(
     template = make_template(getattr(data, "template", "auto"), tokenizer) if chat else None
     marks = [i for name in CHAT_TOKENS if (i := token_id(tokenizer, name)) is not None]
     writer = _Writer(loaded.model, tokenizer, sampling, max_tokens, seed, marks)
+    if prompt is None and (template is None or as_json):  # a conversation reads it line by line
+        prompt = _piped()
     if template is not None and prompt is None:
         if as_json:
             raise UserError("--json needs a prompt: unstuck generate CHECKPOINT 'QUESTION' --chat --json")
@@ -95,6 +99,18 @@ def command(
         for index, text in enumerate(writer.texts(ids, samples)):
             heading = f"--- {index + 1} ---\n" if samples > 1 else ""
             print(heading + (f"{prompt or ''}{text['text']}" if template is None else text["text"].strip()))
+
+
+def _piped() -> str | None:
+    """The text on standard input without its last line end; None where nobody pipes any."""
+    try:
+        text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+        text.encode()  # other bytes may come as surrogates, which no tokenizer takes
+    except UnicodeError:
+        raise UserError("What is piped in is not UTF-8 text; pipe text, or give PROMPT behind CHECKPOINT.") from None
+    except (OSError, ValueError):  # closed, or open for writing only, as nohup leaves it
+        return None
+    return text.removesuffix("\n").removesuffix("\r") or None
 
 
 def _sampling(
