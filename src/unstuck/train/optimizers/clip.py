@@ -23,10 +23,12 @@ def clip_grad_norm(parameters: Iterable[Tensor], limit: float | None) -> Tensor:
         not finite if any gradient is not, and then nothing is scaled.
     """
     trained = [p for p in parameters if p.grad is not None]
-    norm = grad_norm(trained)
-    if limit is None or not trained:
-        return norm
+    if not trained:
+        return torch.zeros(())
     gradients = [_values(p) for p in trained]
+    norm = _norm(gradients, trained)
+    if limit is None:
+        return norm
     if norm.device.type == "cpu":
         if limit < norm.item() < float("inf"):
             torch._foreach_mul_(gradients, limit / norm.item())
@@ -38,9 +40,11 @@ def clip_grad_norm(parameters: Iterable[Tensor], limit: float | None) -> Tensor:
 @torch.no_grad()
 def grad_norm(parameters: Sequence[Tensor]) -> Tensor:
     """The common 2-norm of the gradients of parameters that have one, as `clip_grad_norm` measures it."""
-    if not parameters:
-        return torch.zeros(())
-    norms = torch.stack(torch._foreach_norm([_values(p) for p in parameters])).float()
+    return _norm([_values(p) for p in parameters], parameters) if parameters else torch.zeros(())
+
+
+def _norm(gradients: list[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    norms = torch.stack(torch._foreach_norm(gradients)).float()
     if not any(map(is_sharded, parameters)):
         return torch.as_tensor(torch.linalg.vector_norm(norms))
     norms *= torch.tensor([counted_here(p) for p in parameters], device=norms.device)
