@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -30,7 +30,7 @@ from unstuck.data.prepare import prepare
 from unstuck.data.tokenizer import TextTokenizer
 from unstuck.errors import UserError
 from unstuck.models import build
-from unstuck.models.hf_export import export
+from unstuck.models.hf_export import base_of, export
 from unstuck.models.hf_folder import fit_task
 from unstuck.models.hf_tokenizer import tokenizer_of
 from unstuck.models.pretrained import Pretrained
@@ -240,6 +240,18 @@ def test_adapters_of_another_base_are_refused(gpt2_folder: Path, tmp_path: Path)
     other.save_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="another model"):
         load_weights(_made(tmp_path / "other", **_lora()), stored, "checkpoint")
+
+
+def test_an_exported_adapter_finds_its_base_from_any_folder(
+    gpt2_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(gpt2_folder.parent)
+    model = _trained_a_little(_made(Path(gpt2_folder.name), **_lora()))
+    export(model, tokenizer_of(gpt2_folder.name), tmp_path / "adapter", adapter=True)
+    monkeypatch.chdir(tmp_path)
+    found = AutoPeftModelForCausalLM.from_pretrained("adapter")
+    assert torch.allclose(found(_tokens()).logits, model(_tokens()), atol=SAME)
+    assert base_of("openai-community/gpt2") == "openai-community/gpt2"
 
 
 @pytest.mark.parametrize("targets", ["auto", ("c_attn",)])

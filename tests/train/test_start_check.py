@@ -257,11 +257,12 @@ def test_a_run_is_recorded_resumed_bit_for_bit_and_exported(
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "exported")(tokens_BT).logits
     assert torch.allclose(theirs, load_checkpoint(whole, "last").model(tokens_BT), atol=2e-5)
     assert main(["export", str(whole), str(tmp_path / "adapter"), "--adapter"]) == (0 if kind == "lora" else 2)
+    assert (f"Its base model is expected in {base}" in capsys.readouterr().out) == (kind == "lora")
     assert main(["export", str(whole), str(tmp_path / "exported")]) == 2
     assert "nothing is overwritten" in capsys.readouterr().err
 
 
-def test_a_run_of_ours_can_be_fine_tuned(tmp_path: Path, questions: Path):
+def test_a_run_of_ours_can_be_fine_tuned(tmp_path: Path, questions: Path, capsys: pytest.CaptureFixture[str]):
     """unstuck train gpt2-base, then model.path=runs/gpt2-base."""
     text = tmp_path / "text.txt"
     text.write_text("\n".join(sentences(800)), encoding="utf-8")
@@ -274,6 +275,8 @@ def test_a_run_of_ours_can_be_fine_tuned(tmp_path: Path, questions: Path):
     start = rows(tmp_path / "tuned", "start")[0]
     assert start["start_loss"] < 0.7 * 5.7
     assert rows(tmp_path / "tuned", "evaluation")[-1]["val/loss"] < start["start_loss"]
+    assert main(["export", str(tmp_path / "tuned"), str(tmp_path / "adapter"), "--adapter"]) == 0
+    assert f"is the run {tmp_path / 'base'}; peft needs that exported: unstuck export" in capsys.readouterr().out
 
 
 def test_a_run_goes_on_where_its_base_has_moved_and_not_on_another(

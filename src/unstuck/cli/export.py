@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -39,13 +40,35 @@ def command(
 
     loaded = load_checkpoint(checkpoint, "last" if last else "best")
     export(loaded.model, loaded.tokenizer, folder, adapter=adapter)
+    base = _base(folder) if adapter else None
     if as_json:
         import json
 
-        print(json.dumps({"checkpoint": str(loaded.path), "folder": str(folder), "files": _files(folder)}))
-    else:
-        print(f"{loaded.path} is written to {folder}: {', '.join(_files(folder))}")
+        document = {"checkpoint": str(loaded.path), "folder": str(folder), "files": _files(folder)}
+        print(json.dumps(document | ({} if base is None else {"base": base})))
+        return
+    print(f"{loaded.path} is written to {folder}: {', '.join(_files(folder))}")
+    if base is not None:
+        print(_where(base))
 
 
 def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def _base(folder: Path) -> str:
+    """The base model that a written adapter names."""
+    import json
+
+    return str(json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"])
+
+
+def _where(base: str) -> str:
+    """Where peft looks for an adapter's base model."""
+    from unstuck.models.hf_folder import is_run
+
+    if not Path(base).is_dir():
+        return f"Its base model is {base} on the Hugging Face hub."
+    if is_run(Path(base)):
+        return f"Its base model is the run {base}; peft needs that exported: unstuck export {shlex.quote(base)} BASE"
+    return f"Its base model is expected in {base}; adapter_config.json names that folder."

@@ -65,9 +65,9 @@ def export(model: nn.Module, tokenizer: TextTokenizer | None, folder: Path, *, a
     if adapter:
         if not isinstance(model, Pretrained) or not model.adapted:
             raise UserError("This run has no adapters: every weight was trained; export it without --adapter.")
-        network, kind = model.network, model.path
+        network = model.network
         settings: Any = network.peft_config
-        settings["default"].base_model_name_or_path = kind
+        settings["default"].base_model_name_or_path = base_of(model.path)
     else:
         network = network_of(model, end_of_text=getattr(tokenizer, "end_of_text", None))
     if tokenizer is not None and not isinstance(tokenizer, SubwordTokenizer):
@@ -82,6 +82,12 @@ def export(model: nn.Module, tokenizer: TextTokenizer | None, folder: Path, *, a
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty form
     if tokenizer is not None:
         save_tokenizer(tokenizer, folder, longest=int(model.context))  # type: ignore[arg-type]
+
+
+def base_of(path: str) -> str:
+    """What an adapter says of its base, wherever it is read: a folder by its whole path, or a name on the hub."""
+    folder = Path(path).expanduser()
+    return str(folder.resolve()) if folder.is_dir() else path
 
 
 def save_tokenizer(tokenizer: SubwordTokenizer, folder: Path, *, longest: int) -> None:
