@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.conftest import Make, last_weights, losses
+from unstuck.cli.main import main
 from unstuck.errors import UserError
 from unstuck.train.run import train
 
@@ -170,3 +172,25 @@ def test_a_run_folder_as_the_recipe_starts_a_new_run_and_says_so(tiny: Make, tmp
     assert folder == f"Run folder: {first}-2"
     assert (first / "metrics.jsonl").read_bytes() == record
     assert "starts a new one" not in run("--resume", str(first), "training.updates=3", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ((), "generate"),
+        (("task.kind=masked", "model.architecture=ltg-bert", "data.tokenizer=wordpiece"), "evaluate"),
+    ],
+)
+def test_the_end_of_a_run_names_commands_that_work_on_it(
+    changes: tuple[str, ...], command: str, recipe_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my run"
+    words = ["train", str(recipe_file), "training.updates=2", *changes, "--folder", str(folder)]
+    assert main(words) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"Next: unstuck diagnose '{folder}', or unstuck {command} '{folder}'"
+    for named in last.removeprefix("Next: ").split(", or "):
+        assert main(shlex.split(named)[1:]) in (0, 1, 3), named
+    capsys.readouterr()
+    assert main([*words, "--fresh", "--quiet"]) == 0
+    assert "Next" not in capsys.readouterr().out

@@ -88,7 +88,10 @@ def command(
         found = f"; best val {best['val_loss']:.4f} at update {best['update']}" if best else ""
         print(f"{summary['updates']} updates in {duration(summary['seconds'])}{found}; run folder {result.folder}")
         if summary["findings"]:
-            print(f"Findings: {', '.join(summary['findings'])}. Look closer: unstuck diagnose {result.folder}")
+            print(f"Findings: {', '.join(summary['findings'])}.")
+        if not quiet and summary["stopped_by"] != "user":
+            run, shows = shlex.quote(str(result.folder)), _shows(recipe.config.task.kind)
+            print(f"Next: unstuck diagnose {run}, or unstuck {shows} {run}")
     if summary["stopped_by"] == "user":
         raise UserError(
             f"Stopped after update {summary['updates']}; everything is saved. Go on with: "
@@ -102,6 +105,11 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
     if words and "=" not in words[0]:
         return words[0], words[1:]
     return None, words
+
+
+def _shows(task: str) -> str:
+    """The command that shows what a model of this task has learned."""
+    return "generate" if task == "causal" else "evaluate"
 
 
 def _of_a_run(recipe: str | None) -> str | None:
