@@ -68,6 +68,8 @@ def command(
 
         rolled = evaluate_rollout(_load(checkpoint, which), rollout, html)
         print(_json(rolled.to_json()) if as_json else rolled.lines())
+        if html is not None and not as_json:
+            print(f"Report: {html}")
         return
     if blimp is None:
         if limit is not None:
