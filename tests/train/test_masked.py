@@ -13,6 +13,7 @@ import torch
 from tests.train.conftest import Make
 from unstuck.cli.main import main
 from unstuck.errors import UserError
+from unstuck.train.assemble import prepare_parts
 from unstuck.train.run import train
 from unstuck.train.tasks.masked import Masked
 from unstuck.train.tasks.task import Share
@@ -84,6 +85,13 @@ def test_two_processes_take_the_windows_of_one(hybrid: Make) -> None:
     assert {p.examples for p in together} == {alone.examples}
     rows = [row for p in together for row in p.batches[0].inputs_BT.tolist()]
     assert sorted(rows) == sorted(alone.batches[0].inputs_BT.tolist())
+
+
+def test_no_share_of_a_gpus_peak_is_claimed_for_a_model_whose_operations_are_not_torchs(
+    hybrid: Make, tiny: Make
+) -> None:
+    assert prepare_parts(hybrid(), Share()).operations is None
+    assert prepare_parts(tiny(), Share()).operations is not None
 
 
 def test_validation_masks_are_the_same_in_every_run(hybrid: Make) -> None:

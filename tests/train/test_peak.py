@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unstuck.config.sections.gpt import GPTConfig
 from unstuck.models import build
-from unstuck.train.peak import bfloat16_peak, operations
+from unstuck.train.peak import bfloat16_peak, operations, peak_of
 
 
 @pytest.mark.parametrize("architecture", ["modern", "gpt2"])
@@ -30,6 +30,32 @@ def test_frozen_weights_cost_four_operations_and_not_six() -> None:
     assert trained is not None
     assert frozen is not None
     assert (trained.linear, frozen.linear) == (6 * 64, 4 * 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "tera"),
+    [
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("NVIDIA H100 80GB HBM3", 989.5),
+        ("NVIDIA H100 PCIe", 756.5),
+        ("NVIDIA H100 NVL", 835.5),
+        ("NVIDIA H200", 989.5),
+        ("NVIDIA GH200 480GB", 989.5),
+        ("NVIDIA A10G", 70.0),
+        ("NVIDIA L40", 181.0),
+        ("NVIDIA L40S", 362.0),
+        ("NVIDIA GeForce RTX 4090", 165.2),
+        ("NVIDIA GB200", None),  # 2,500, not the 2,250 of a B200
+        ("NVIDIA RTX A4000", None),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", None),
+        ("NVIDIA GeForce RTX 4090 D", None),
+        ("NVIDIA GeForce RTX 3090 Ti", None),
+        ("NVIDIA A100-SXM4-40GB MIG 3g.20gb", None),
+    ],
+)
+def test_a_card_has_its_own_peak_and_never_that_of_one_with_a_similar_name(name: str, tera: float | None) -> None:
+    assert peak_of(name) == (None if tera is None else tera * 1e12)
 
 
 def test_no_share_of_peak_is_claimed_where_the_peak_or_the_size_is_unknown() -> None:

@@ -26,7 +26,7 @@ from unstuck.train.loop import Session
 from unstuck.train.metrics import MetricsWriter
 from unstuck.train.observer import StopSignals
 from unstuck.train.optimizers.groups import numbers
-from unstuck.train.peak import Operations, operations
+from unstuck.train.peak import COUNTED, Operations, operations
 from unstuck.train.resume import Resumption
 from unstuck.train.saver import Saver
 from unstuck.train.start import checkpoint_of, with_own_tokenizer
@@ -71,7 +71,8 @@ def prepare_parts(recipe: Recipe, share: Share, snapshot: Snapshot | None = None
     with together(share):
         model, start_check = _model(config, task, chosen, snapshot, folder)
     weights = tuple(checkpoint.unshared(weights_of(model)))
-    size = (getattr(config.model, name, None) for name in ("layers", "width"))
+    counted = config.model.architecture in COUNTED
+    size = (getattr(config.model, name, None) if counted else None for name in ("layers", "width"))
     cost = operations(model, *size, looks_back_only=config.task.kind == "causal")
     trained = spread(model, config.training.sharding, share, chosen.device, chosen.compiled)
     with together(share):
