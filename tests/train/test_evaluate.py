@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.train.conftest import Make, losses
+from tests.train.conftest import Make, losses, rows
 from tests.train.test_resume import stop_at
 from unstuck.cli.main import main
 from unstuck.config.recipe import load_recipe
@@ -57,11 +57,32 @@ def test_a_run_keeps_its_ids_where_today_the_text_would_give_other_ones(
     assert evaluated(capsys, str(run)) == expected
 
 
+MASKED = ("data.tokenizer=wordpiece", "task.kind=masked", "model.architecture=ltg-bert")
+
+
+@pytest.mark.parametrize("kind", [(), MASKED])
 def test_all_validation_tokens_are_measured_not_those_of_the_run(
-    tiny: Make, capsys: pytest.CaptureFixture[str]
+    tiny: Make, kind: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = train(tiny("evaluation.max_tokens=100"), report=False)
-    assert evaluated(capsys, str(result.folder))["targets"] > 1000
+    run = train(tiny("evaluation.max_tokens=100", "training.updates=1", *kind), report=False).folder
+    targets = evaluated(capsys, str(run))["targets"]
+    assert targets > 1.5 * rows(run, "start")[0]["validation_tokens"]
+    for limit in (100, targets - 1, *[targets + 1] * (kind == MASKED)):  # of masked tokens only a part are targets
+        run = train(tiny(f"evaluation.max_tokens={limit}", "training.updates=1", *kind), report=False).folder
+        assert main(["evaluate", str(run)]) == 0
+        assert f"a sample of them (evaluation.max_tokens={limit})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [(), MASKED])
+@pytest.mark.parametrize("limit", ["null", "90000"])
+def test_a_sample_is_not_spoken_of_where_training_measured_all(
+    tiny: Make, kind: tuple[str, ...], limit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = train(tiny("training.updates=1", f"evaluation.max_tokens={limit}", *kind), report=False)
+    assert main(["evaluate", str(result.folder)]) == 0
+    best = result.summary["best"]["val_loss"]
+    assert f"loss {best:.4f}" in (said := capsys.readouterr().out)
+    assert "a sample" not in said
 
 
 def test_the_document_is_json_proper_whatever_the_loss(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,6 +128,7 @@ def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
 
     from unstuck.train import checkpoint, tasks
     from unstuck.train.start import tokenizer_file, with_tokenizer
+    from unstuck.train.tasks.masked import Masked
     from unstuck.train.tasks.task import Share
 
     of_run = not (path / "config.json").is_file()
@@ -160,6 +161,12 @@ def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
     }
     if task.tokenizer is not None:
         document["perplexity"] = result.perplexity
+    limit = loaded.config.evaluation.max_tokens
+    if source is None and limit is not None:
+        # what the limit counts: of masked text all tokens, of which those that are hidden are targets
+        whole = sum(map(len, task.data.validation.values())) if isinstance(task, Masked) else result.targets
+        if limit < whole:
+            document["training_max_tokens"] = limit
     if (test := getattr(task, "test", None)) is not None:  # held out from validation too
         tested = test(loaded.model, nullcontext)
         document["test"] = {"loss": tested.loss, "targets": tested.targets, "further": tested.further}
@@ -190,6 +197,11 @@ def _loss_lines(document: dict[str, Any]) -> str:
     if (tested := document.get("test")) is not None:
         lines.append(f"test loss {tested['loss']:.4f} {document['unit']}, over {tested['targets']:,} targets")
         lines += [f"  {name}  {value:.4f}" for name, value in tested["further"].items()]
+    if (limit := document.get("training_max_tokens")) is not None:
+        lines.append(
+            f"These are all validation targets; training measured, and chose its best on, a sample of them "
+            f"(evaluation.max_tokens={limit})."
+        )
     return "\n".join(lines)
 
 
