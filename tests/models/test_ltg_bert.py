@@ -131,12 +131,8 @@ def test_reloads_in_transformers_with_the_same_logits(tmp_path: Path) -> None:
     masked = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path)
     causal = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert (theirs.cls_token, theirs.sep_token, theirs.pad_token, theirs.mask_token) == (
-        "[CLS]",
-        "[SEP]",
-        "[PAD]",
-        "[MASK]",
-    )
+    named = (theirs.cls_token, theirs.sep_token, theirs.pad_token, theirs.mask_token, theirs.unk_token)
+    assert named == ("[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]")
     assert theirs("The text", add_special_tokens=False).input_ids == tokenizer.encode("the text").tolist()
     assert theirs("The text").input_ids[0] == theirs.cls_token_id  # as the windows of training begin
     batch = tokens(3, 9)

@@ -27,10 +27,10 @@ from unstuck.config.sections.gpt import GPTConfig
 from unstuck.config.sections.pretrained import PretrainedConfig
 from unstuck.config.sections.text import TextConfig
 from unstuck.data.prepare import prepare
-from unstuck.data.tokenizer import TextTokenizer
+from unstuck.data.tokenizer import SubwordTokenizer, TextTokenizer
 from unstuck.errors import UserError
 from unstuck.models import build
-from unstuck.models.hf_export import base_of, export
+from unstuck.models.hf_export import base_of, export, save_tokenizer
 from unstuck.models.hf_folder import fit_task
 from unstuck.models.hf_tokenizer import tokenizer_of
 from unstuck.models.pretrained import Pretrained
@@ -270,6 +270,14 @@ def test_merged_and_adapter_exports_give_the_same_logits(gpt2_folder: Path, tmp_
     theirs = AutoTokenizer.from_pretrained(tmp_path / "merged")
     assert theirs(text)["input_ids"] == list(tokenizer_of(str(gpt2_folder)).encode(text))
     assert theirs.eos_token == END
+
+
+def test_robertas_special_tokens_keep_their_uses_in_an_export(tmp_path: Path):
+    names = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    save_tokenizer(SubwordTokenizer.train(sentences(50), 300, names), tmp_path, longest=16)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    uses = (theirs.bos_token, theirs.cls_token, theirs.pad_token, theirs.sep_token, theirs.unk_token, theirs.mask_token)
+    assert uses == ("<s>", "<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def test_a_masked_model_does_not_attend_to_padding(bert_folder: Path):

@@ -114,10 +114,15 @@ def end_token(tokenizer: SubwordTokenizer) -> str:
 
 
 def special_names(tokenizer: SubwordTokenizer) -> dict[str, str]:
-    """BERT's special tokens by their use, where the tokenizer has them."""
+    """BERT's or RoBERTa's special tokens by their use, where the tokenizer has them."""
     known = {token["content"] for token in json.loads(tokenizer.to_json()).get("added_tokens") or []}
     uses = {"cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]", "pad_token": "[PAD]"}
-    return {use: name for use, name in uses.items() if name in known}
+    if "<mask>" in known:  # RoBERTa; <s> and </s> alone are also Llama's, which has no cls and sep
+        uses = {"bos_token": "<s>", "cls_token": "<s>", "sep_token": "</s>"}
+        uses |= {"mask_token": "<mask>", "pad_token": "<pad>"}
+    found = {use: name for use, name in uses.items() if name in known}
+    unknown = next((name for name in ("[UNK]", "<unk>") if name in known), None)
+    return found if unknown is None else found | {"unk_token": unknown}
 
 
 @torch.no_grad()
