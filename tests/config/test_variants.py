@@ -45,6 +45,26 @@ def test_an_unknown_variant_is_one_sentence_that_names_the_known_ones(tmp_path: 
         load_recipe(f"{tmp_path}/my.yaml:quik")
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("a:b/c.yaml", "neither a file 'a:b/c.yaml' nor a recipe 'a'; name a YAML file or one of"),
+        ("gpt-chr:quick", "neither a file 'gpt-chr:quick' nor a recipe 'gpt-chr'; did you mean gpt-char?"),
+    ],
+)
+def test_a_missing_name_with_a_colon_may_have_been_either(name: str, sentence: str) -> None:
+    with pytest.raises(UserError) as refused:
+        load_recipe(name)
+    assert sentence in str(refused.value)
+
+
+def test_a_file_may_have_a_colon_in_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a:b.yaml").write_text(RECIPE, encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (f"{tmp_path}/a:b.yaml", "~/a:b.yaml"):
+        assert load_recipe(name).config.model.layers == 3
+
+
 def test_a_recipe_without_variants_runs_as_it_stands() -> None:
     assert recipe_from_text(RECIPE, "my.yaml").config.training.epochs == 2
 

@@ -24,8 +24,10 @@ def bundled_recipes() -> dict[str, Path]:
 def find_variants(name_or_path: str | Path) -> tuple[Path, str, list[str]]:
     """`find_recipe`, for a name that may have variants behind it: `ltg-bert:tiny:quick`."""
     wanted = str(name_or_path)
-    if isinstance(name_or_path, str) and ":" in wanted and not Path(wanted).exists():
+    if isinstance(name_or_path, str) and ":" in wanted and not Path(wanted).expanduser().exists():
         name, *variants = wanted.split(":")
+        if name.removesuffix(".yaml") not in bundled_recipes() and not Path(name).expanduser().exists():
+            raise UserError(f"There is neither a file '{wanted}' nor a recipe '{name}'; {_instead_of(name)}")
         return *find_recipe(name), variants
     return *find_recipe(name_or_path), []
 
@@ -54,6 +56,11 @@ def find_recipe(name_or_path: str | Path) -> tuple[Path, str]:
         return config, str(config)
     if path.exists():  # also a pipe: unstuck train /dev/stdin
         return path, wanted
-    near = difflib.get_close_matches(Path(name).name, bundled, n=1)
-    meant = f"did you mean {near[0]}?" if near else f"name a YAML file or one of {', '.join(bundled)}."
-    raise UserError(f"There is no recipe '{wanted}'; {meant}")
+    raise UserError(f"There is no recipe '{wanted}'; {_instead_of(wanted)}")
+
+
+def _instead_of(wanted: str) -> str:
+    """What to name instead of a recipe that is not there."""
+    bundled = bundled_recipes()
+    near = difflib.get_close_matches(Path(wanted.removesuffix(".yaml")).name, bundled, n=1)
+    return f"did you mean {near[0]}?" if near else f"name a YAML file or one of {', '.join(bundled)}."
