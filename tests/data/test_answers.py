@@ -84,6 +84,15 @@ def test_copies_of_a_prompt_are_never_on_both_sides_and_every_source_is_validate
     assert not any(question in text for question in held_out for text in trained)
 
 
+def test_conversations_under_one_system_prompt_are_split_by_their_questions(tmp_path: Path) -> None:
+    def talk(n: int) -> object:
+        said = (("system", "Be brief."), ("user", f"What is {n}?"), ("assistant", f"It is {n}."))
+        return {"messages": [{"role": role, "content": text} for role, text in said]}
+
+    data = prepared(write(tmp_path / "qa.jsonl", [talk(n) for n in range(100)]))
+    assert (data.examples, len(data.held_out)) == (90, 10)
+
+
 def test_a_folder_with_its_own_split_keeps_it(tmp_path: Path) -> None:
     write(tmp_path / "train.jsonl", questions(20))
     write(tmp_path / "validation.jsonl", [{"prompt": "Held out?", "response": "Yes."}])
@@ -145,6 +154,13 @@ def test_every_form_of_a_row_is_read() -> None:
     assert turns_of({"instruction": "Q", "input": "I", "output": "A"}, "line 1")[0].text == "Q\n\nI"
 
 
+def test_zero_is_an_answer_and_parts_of_text_are_joined() -> None:
+    assert turns_of({"question": "What is 2 - 2?", "answer": 0}, "line 1")[1].text == "0"
+    assert turns_of({"prompt": 0, "response": False}, "line 1") == (Turn("user", "0"), Turn("assistant", "False"))
+    said = [{"role": "user", "content": [{"type": "text", "text": "Q"}]}, {"role": "assistant", "content": "A"}]
+    assert turns_of({"messages": said}, "line 1") == (Turn("user", "Q"), Turn("assistant", "A"))
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -153,6 +169,7 @@ def test_every_form_of_a_row_is_read() -> None:
         ("[1, 2]", "line 1 has no object"),
         ('{"messages": [{"role": "parrot", "content": "a"}]}', "without a role"),
         ('{"prompt": "", "response": "b"}', "holds 0 questions"),
+        ('{"prompt": "a", "response": ["b", "c"]}', "line 1 has a question or an answer that is no text"),
     ],
 )
 def test_rows_that_cannot_be_used_are_one_sentence_that_names_the_line(

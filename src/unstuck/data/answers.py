@@ -262,9 +262,10 @@ def _held_out_prompts(conversations: Sequence[Conversation], share: float, seed:
 
 
 def _prompt(conversation: Conversation) -> str:
-    """What is asked first, without regard to case and blanks."""
-    first = next(turn.text for turn in conversation.turns if turn.role != "assistant")
-    return " ".join(first.lower().split())
+    """What is asked first, without regard to case and blanks; not the system's words, which many may share."""
+    asked = [turn for turn in conversation.turns if turn.role != "assistant"]
+    first = next((turn for turn in asked if turn.role == "user"), asked[0])
+    return " ".join(first.text.lower().split())
 
 
 def _rank(prompt: str, seed: int) -> bytes:

@@ -150,8 +150,8 @@ def turns_of(row: Any, where: str) -> tuple[Turn, ...]:
             return _messages(said, where)
         for asked, answer in FORMS:
             if asked[0] in row and answer in row:
-                parts = [str(row[key]).strip() for key in asked if row.get(key)]
-                return (Turn("user", "\n\n".join(parts)), Turn("assistant", str(row[answer] or "").strip()))
+                parts = [part for key in asked if (part := _text(row.get(key), where))]
+                return (Turn("user", "\n\n".join(parts)), Turn("assistant", _text(row[answer], where)))
     keys = f"the keys {', '.join(map(str, row))}" if isinstance(row, Mapping) else "no object"
     raise UserError(
         f"{where} has {keys}; a question and its answer are prompt and response, question and answer, instruction and "
@@ -165,6 +165,15 @@ def _messages(said: list[Any], where: str) -> tuple[Turn, ...]:
         role = ROLES.get(str(message.get("role", message.get("from")))) if isinstance(message, Mapping) else None
         if role is None:
             raise UserError(f"{where} has a message without a role user, assistant or system; give it one.")
-        turns.append(Turn(role, str(message.get("content", message.get("value")) or "").strip()))
+        turns.append(Turn(role, _text(message.get("content", message.get("value")), where)))
     answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
     return tuple(turns[: answers[-1] + 1]) if answers else tuple(turns)
+
+
+def _text(said: Any, where: str) -> str:
+    """What is said as text: numbers are written out (0 is an answer), nothing is empty, parts of text are joined."""
+    if isinstance(said, list) and all(isinstance(part, Mapping) and isinstance(part.get("text"), str) for part in said):
+        said = "\n".join(part["text"] for part in said)
+    if isinstance(said, list | Mapping):
+        raise UserError(f"{where} has a question or an answer that is no text; write it as one string.")
+    return "" if said is None else str(said).strip()
