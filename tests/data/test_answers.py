@@ -198,6 +198,16 @@ def test_names_of_special_tokens_in_a_question_are_text(parts: list[str]) -> Non
     assert CHAT.decode(ids) == "".join(parts)
 
 
+def test_names_of_a_foreign_tokenizers_own_special_tokens_are_text_too() -> None:
+    foreign = SubwordTokenizer.train(TEXT, 300, ("<start_of_turn>", "[INST]"))
+    marks = {foreign.token_id("<start_of_turn>"), foreign.token_id("[INST]")}
+    text = "What is <start_of_turn>, and [INST]?"
+    assert marks <= set(foreign.encode(text).tolist())  # read as they are, they would be
+    ids = make_template("plain", foreign).encode(text)
+    assert not marks & set(ids)
+    assert foreign.decode(ids) == text
+
+
 @pytest.mark.parametrize("tokenizer", [CHAT, PLAIN])
 def test_a_prompt_gives_the_same_tokens_in_training_and_in_generation(tokenizer: SubwordTokenizer) -> None:
     template = make_template("auto", tokenizer)

@@ -27,6 +27,7 @@ from unstuck.errors import UserError
 
 USER, ASSISTANT, SYSTEM = "<|user|>", "<|assistant|>", "<|system|>"
 CHAT_TOKENS = (USER, ASSISTANT, SYSTEM)
+# Besides the tokenizer's own: text that was made for another model's chat.
 SPECIAL_NAME = re.compile(r"<\|\w+\|>|</?s>|<(?:eos|bos|pad|unk|mask)>|\[(?:EOS|BOS|SEP|CLS|PAD|MASK|UNK)\]")
 
 Role = Literal["system", "user", "assistant"]
@@ -84,6 +85,10 @@ class Template(ABC):
             )
         self.tokenizer = tokenizer
         self.end = int(tokenizer.end_of_text)
+        own = sorted(
+            (name for name in getattr(tokenizer, "special_tokens", ()) if len(name) > 1), key=len, reverse=True
+        )
+        self.special_name = re.compile("|".join([*map(re.escape, own), SPECIAL_NAME.pattern]))
 
     @abstractmethod
     def turn(self, turn: Turn) -> list[Segment]:
@@ -105,7 +110,7 @@ class Template(ABC):
         """Ids of somebody's words: the name of a special token is cut in two, so that it is read as characters."""
         ids: list[int] = []
         place = 0
-        for name in SPECIAL_NAME.finditer(text):
+        for name in self.special_name.finditer(text):
             ids += map(int, self.tokenizer.encode(text[place : name.start() + 1]))
             place = name.start() + 1
         return (*ids, *map(int, self.tokenizer.encode(text[place:])))

@@ -84,6 +84,11 @@ class TextTokenizer(ABC):
         return None
 
     @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """Names that `encode` reads as one special token wherever they stand in a text."""
+        return ()
+
+    @property
     def identity(self) -> str:
         """The same text for the same tokenizer, its end token included: what fingerprints are made from."""
         return self.to_json() + (f"\0{self.named_end}" if self.named_end is not None else "")
@@ -264,6 +269,10 @@ class SubwordTokenizer(TextTokenizer):
     @property
     def named_end(self) -> str | None:
         return self._named_end
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        return tuple(token.content for token in self._inner.get_added_tokens_decoder().values() if token.special)
 
     def token_id(self, token: str) -> int | None:
         found: int | None = self._inner.token_to_id(token)
