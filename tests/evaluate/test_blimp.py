@@ -16,6 +16,7 @@ from unstuck.data.tokenizer import SubwordTokenizer
 from unstuck.errors import UserError
 from unstuck.evaluate.blimp import BlimpResult, ParadigmResult, evaluate_blimp, read_blimp, wilson
 from unstuck.evaluate.blimp_models import scorers
+from unstuck.evaluate.blimp_score import Frame, causal_scores
 from unstuck.models import build
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "blimp"
@@ -156,6 +157,21 @@ def test_sentences_that_read_the_same_tie_and_a_tie_is_half(folder: Path, tokeni
         assert result.ties == 1
     only = ParadigmResult("p", "f", right=3, ties=4, pairs=10)
     assert only.accuracy == 0.5
+
+
+def test_the_same_tokens_tie_in_whatever_batch_and_row_they_are_computed() -> None:
+    frame = Frame(lambda sentences: [[5, 6] if s.startswith("same") else [5, 7] for s in sentences], (0,))
+    calls = []
+
+    def read(batch_BT: torch.Tensor) -> torch.Tensor:
+        """As a matrix product does, each row and each call differs in the last bits."""
+        calls.append(len(batch_BT))
+        rows = torch.arange(len(batch_BT))[:, None] + 10 * len(calls)
+        return -batch_BT[:, 1:].float() * (1 + 1e-6 * rows)
+
+    scores = causal_scores(["same", "other", "same again"], frame, read, at_once=3)
+    assert scores[0] == scores[2] != scores[1]
+    assert calls == [1, 1]  # and they are computed once
 
 
 def test_both_is_the_sum_of_the_two_scores(folder: Path) -> None:

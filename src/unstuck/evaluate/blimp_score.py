@@ -39,17 +39,16 @@ def causal_scores(sentences: Sequence[str], frame: Frame, read: ReadAll, at_once
 
     A sentence of a model without a begin token is scored from its second token on.
     """
-    ids = frame.encode(list(sentences))
-    rows = [(*frame.before, *sentence) for sentence in ids]
+    rows = [(*frame.before, *sentence) for sentence in frame.encode(list(sentences))]
     given = max(1, len(frame.before))
-    scores = [0.0] * len(rows)
-    for places, batch_BT in _batches(rows, at_once):
+    once = list(dict.fromkeys(rows))  # the same tokens twice must tie, and sums in two batches differ in the last bit
+    scores = dict.fromkeys(once, 0.0)
+    for places, batch_BT in _batches(once, at_once):
         if batch_BT.shape[1] <= given:
             continue
         sums = read(batch_BT)[:, given - 1 :].double().sum(1)
-        for place, value in zip(places, sums.tolist(), strict=True):
-            scores[place] = value
-    return scores
+        scores.update(zip((once[place] for place in places), sums.tolist(), strict=True))
+    return [scores[row] for row in rows]
 
 
 def masked_scores(
