@@ -1,3 +1,9 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,13 +58,45 @@ def test_answers_come_from_the_hubs_form_too(tmp_path: Path) -> None:
     assert data.examples + len(data.held_out) == 20
 
 
-def test_a_hub_that_cannot_be_reached_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    datasets = pytest.importorskip("datasets", reason="the datasets library is an extra")
-
-    def unreachable(*_: object) -> None:
-        raise ConnectionError("no route to host\nand more")
-
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(UserError, match=r"could not be loaded \(no route to host\)") as error:
-        prepare(TextConfig(source="hub:owner/name"))
+def test_a_folder_that_is_no_data_set_is_one_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="the datasets library is an extra")
+    with pytest.raises(UserError, match=r"could not be loaded \(.+\): check the name") as error:
+        prepare(TextConfig(source=f"hub:{tmp_path}"))
     assert "\n" not in str(error.value)
+
+
+# Nothing listens on port 9 of this machine, so that the hub is away wherever the test runs.
+NO_HUB = {"HF_ENDPOINT": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("data.source=hub:owner/name",),
+        ("model.architecture=pretrained", "model.path=owner/name", "data.tokenizer=from-model"),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_one_sentence_at_once(settings: tuple[str, ...], tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="the datasets library is an extra")
+    command = [sys.executable, "-m", "unstuck.cli.main", "train", "gpt-char", *settings]
+    environment = os.environ | NO_HUB | {"HF_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert re.search(r"cannot be reached \(\w+\)", done.stderr)
+    assert done.stderr.count("\n") == 1  # the library's own tries would be told of here, and take half a minute
+
+
+def test_what_was_loaded_before_needs_no_hub(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="the datasets library is an extra")
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in LINES))
+    datasets.load_dataset("json", data_files=str(tmp_path / "rows.jsonl"), cache_dir=str(tmp_path / "json"))
+    (made,) = (tmp_path / "json").glob("json/*/0.0.0/*/")
+    kept = shutil.copytree(made, tmp_path / "datasets" / "owner___name" / "default" / "0.0.0" / "0")
+    (kept / "json-train.arrow").rename(kept / "name-train.arrow")  # as if it had come from the hub as owner/name
+    code = (
+        "from unstuck.config.sections.text import TextConfig; from unstuck.data import prepare\n"
+        "print(prepare(TextConfig(source='hub:owner/name', context=16)).sources['name'])"
+    )
+    environment = os.environ | NO_HUB | {"HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{sum(map(len, LINES))}\n", done.stderr

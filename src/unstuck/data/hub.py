@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unstuck.errors import UserError
 
 PREFIX = "hub:"
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what `save_to_disk` leaves in a folder
+SECONDS_TO_ANSWER = 10.0
 USUAL_COLUMNS = ("text", "content", "document")
 
 
@@ -62,6 +64,8 @@ def parse_hub(source: str) -> HubName:
 def load_splits(name: HubName) -> dict[str, Any]:
     """The splits of a data set, each a `datasets.Dataset`.
 
+    Without a network a data set that was loaded before comes from the library's cache.
+
     Raises:
         UserError: the library is missing, there is no network, or no such data set.
     """
@@ -71,20 +75,52 @@ def load_splits(name: HubName) -> dict[str, Any]:
         raise UserError(
             "data.source=hub:... needs the datasets library: pip install datasets, or name a folder of text files."
         ) from None
+    unreachable = None if name.local else _unreachable(name.where)
     try:
         if name.local and any((Path(name.where) / file).is_file() for file in SAVED):
             loaded = datasets.load_from_disk(name.where)
         else:
-            loaded = datasets.load_dataset(name.where, name.config)
+            with _offline(datasets.config, unreachable is not None):
+                loaded = datasets.load_dataset(name.where, name.config)
     except datasets.exceptions.DatasetNotFoundError:
         raise UserError(f"The hub has no data set {name.where} that you may read; check the name.") from None
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        if unreachable is not None:
+            raise UserError(
+                f"The Hugging Face hub cannot be reached ({unreachable}) and {name.where} is not in its cache here; "
+                "download it where there is a network and name its folder: data.source=hub:FOLDER"
+            ) from None
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"The data set {name.where} could not be loaded ({first[:200]}): check the name and the network, or "
             "download it where there is one and name its folder: data.source=hub:FOLDER"
         ) from None
     return dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+
+
+def _unreachable(where: str) -> str | None:
+    """Why the hub does not answer; None where it does. Asked once: `datasets` asks six times over half a minute."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().dataset_info(where, timeout=SECONDS_TO_ANSWER)
+    except (HfHubHTTPError, ValueError):  # an answer, or a name that is none: `datasets` says which
+        return None
+    except Exception as error:  # noqa: BLE001 - which errors a missing network raises depends on the HTTP library
+        return type(error).__name__
+    return None
+
+
+@contextmanager
+def _offline(settings: Any, wanted: bool) -> Iterator[None]:
+    """`datasets` as with HF_HUB_OFFLINE=1 in the environment, which it reads only once."""
+    before = settings.HF_HUB_OFFLINE
+    settings.HF_HUB_OFFLINE = before or wanted
+    try:
+        yield
+    finally:
+        settings.HF_HUB_OFFLINE = before
 
 
 def identity(name: HubName, splits: dict[str, Any]) -> str:
