@@ -126,6 +126,23 @@ def test_two_processes_give_the_losses_of_one_resume_each_others_checkpoints_and
         assert "1 processes instead of 2" in " ".join(resumed["dropped"])
 
 
+PATIENT = """
+import sys, time
+from datetime import timedelta
+from unstuck.train import distributed
+distributed.SILENCE = timedelta(seconds=2)
+with distributed.processes() as share:
+    made = distributed.first_alone(share, lambda: time.sleep(5 * (share.rank == 0)) or f"made by {share.rank}")
+    open(f"{sys.argv[1]}/{share.rank}", "w").write(made)
+"""
+
+
+def test_the_others_wait_for_the_first_to_prepare_its_data_longer_than_for_one_that_hangs(tmp_path: Path) -> None:
+    (tmp_path / "patient.py").write_text(PATIENT)
+    errors = ended(torchrun(str(tmp_path / "patient.py"), str(tmp_path), cwd=tmp_path))
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["made by 0", "made by 1"], errors[-2000:]
+
+
 def wait_for(path: Path, size: int, process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + LIMIT
     while not path.exists() or path.stat().st_size < size:

@@ -73,10 +73,13 @@ def is_loss_of_others(error: BaseException) -> bool:
 
 
 @contextmanager
-def together(share: Share) -> Iterator[None]:
+def together(share: Share, group: dist.ProcessGroup | None = None) -> Iterator[None]:
     """Either all processes get through the block or none does: a mistake is told once, by the first that met it.
 
     Nothing in the block may wait for other processes.
+
+    Args:
+        group: of all processes, with a patience of its own; None: the usual one.
 
     Raises:
         SystemExit: another process tells what is wrong.
@@ -88,7 +91,7 @@ def together(share: Share) -> Iterator[None]:
         met = error
     if share.processes > 1:
         wrong = torch.tensor([share.processes if met is None else share.rank])
-        dist.all_reduce(wrong, dist.ReduceOp.MIN)
+        dist.all_reduce(wrong, dist.ReduceOp.MIN, group=group)
         if int(wrong) < share.processes and int(wrong) != share.rank:
             raise SystemExit(2)
     if met is not None:
@@ -97,16 +100,14 @@ def together(share: Share) -> Iterator[None]:
 
 def first_alone(share: Share, make: Callable[[], Made]) -> Made:
     """What `make` gives, called by the first process before the others: they then find its caches filled."""
-    made: Made | None = None
-    with together(share):
-        if share.rank == 0:
-            made = make()
     if share.processes == 1:
-        return cast(Made, made)
-    dist.barrier(dist.new_group(backend="gloo", timeout=PREPARATION))
-    with together(share):
-        if share.rank:
-            made = make()
+        return make()
+    made: Made | None = None
+    patient = dist.new_group(backend="gloo", timeout=PREPARATION)
+    for first in (True, False):
+        with together(share, patient):
+            if (share.rank == 0) == first:
+                made = make()
     return cast(Made, made)
 
 
