@@ -112,6 +112,19 @@ def test_it_learns_and_says_how_well_in_both_directions(hybrid: Make) -> None:
         assert last[name] < first[name] - 0.5
 
 
+def test_a_start_is_measured_on_windows_that_hide_something(hybrid: Make) -> None:
+    """Read in both directions, a causal window shows its own targets: the loss of a start would be near 0."""
+    base = train(hybrid("training.updates=60", "optimizer.learning_rate=0.01", "name=base"), report=False)
+    recipe = hybrid(f"start_from={base.folder}", f"data.tokenizer={base.folder}", "task.causal_share=0.9375")
+    found = prepare_parts(recipe, Share()).start_check
+    assert found is not None
+    rows = [json.loads(line) for line in (base.folder / "metrics.jsonl").read_text().splitlines()]
+    masked = [row["val/masked"] for row in rows if row["event"] == "evaluation"][-1]
+    assert found.losses[0] == pytest.approx(masked, rel=0.25)
+    only_causal = hybrid(f"start_from={base.folder}", f"data.tokenizer={base.folder}", "task.causal_share=1")
+    assert prepare_parts(only_causal, Share()).start_check is None
+
+
 def test_a_resume_gives_the_losses_of_a_run_that_never_stopped(hybrid: Make) -> None:
     settings = ("task.start_batch_share=0.5", "training.accumulation=2", "task.long_context=24", "task.long_after=0.7")
     whole = train(hybrid(*settings), report=False)
