@@ -119,15 +119,18 @@ def test_silent_on_a_healthy_start(base: Path, questions: Path):
     assert "8 of 8 adapter tensors" in found.line()
 
 
-def test_silent_on_a_base_that_was_trained_on_other_text(base: Path, tmp_path: Path):
+def test_a_base_that_is_sure_of_the_wrong_text_is_taken_for_one_with_other_ids(base: Path, tmp_path: Path):
+    """A false alarm that is known: the start is right, but the base learned its few sentences by heart and does worse
+    than guessing on these. Bases that have read more do not (docs/systems/gpt2-qa.md)."""
     lines = [f"We {verb} a large {noun} in our house" for verb in ("saw", "had", "built", "want") for noun in
              ("garden", "window", "chimney", "table", "mirror", "cellar", "door", "kitchen")]  # fmt: skip
     with open(tmp_path / "other.jsonl", "w") as file:
         for line in lines:
             file.write(json.dumps({"question": line[:12], "answer": line[12:]}) + "\n")
     found, _ = _checked(base, tmp_path / "other.jsonl")
-    assert found.losses[0] > 0.5 * found.chance  # it knows little of it
-    assert found.problem() is None or "worse than a guess" in found.problem()
+    assert found.losses[0] > 1.05 * found.chance
+    assert "worse than a guess" in (found.problem() or "")
+    assert "tokens later" not in (found.problem() or "")
 
 
 @pytest.mark.parametrize(("change", "where"), [(_later, "1 token later"), (_earlier, "1 token earlier")])

@@ -11,7 +11,8 @@ updates, and a fault stops the run before it has a folder:
 - the loss against ln V: above it the model knows less than nothing about these ids, so they are another tokenizer's;
 - the gradient of every adapter: incident I4's wrapper computed the base without one, and only the last adapter learned.
 
-Other text than the model was trained on passes: its loss is higher, but lowest where it should be and below ln V.
+Other text than the model was trained on passes: its loss is higher, but lowest where it should be and below ln V. A
+false alarm that is known: a model that learned a little text by heart may do worse than guessing on other text.
 """
 
 from __future__ import annotations
