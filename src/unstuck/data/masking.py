@@ -17,7 +17,8 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """How spans are hidden (SpanBERT, arXiv 1907.10529; lengths as in ltgoslo/gpt-bert).
+    """How spans are hidden (SpanBERT, arXiv 1907.10529; lengths as in ltgoslo/gpt-bert; of ten spans eight are hidden,
+    one is random, one stays: BERT, arXiv 1810.04805, section 3.1).
 
     Args:
         mask: id of the mask token.

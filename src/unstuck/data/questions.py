@@ -22,7 +22,9 @@ from unstuck.errors import UserError
 
 # Raise when the questions made from the same Python change.
 FORM = 1
-SHORTEST, LONGEST = 20, 160  # characters of an answer
+# Characters of an answer. Assumption: shorter first sentences say nothing ("Helper."), and longer ones do not fit the
+# recipe's window beside their question; the longest answer left has 53 tokens (docs/systems/factlm.md).
+SHORTEST, LONGEST = 20, 160
 SENTENCE = re.compile(r"[A-Z][^.]*(?:\.(?=[\w'`\"(])[^.]*)*\.(?=\s|$)")  # a dot inside a name ends no sentence
 
 PURPOSE = ("What does {name} do?", "What is {name} for?", "Explain {name}.", "Tell me what {name} does.")
@@ -68,6 +70,7 @@ def _questions(module: str, entries: list[tuple[str, str]]) -> Iterator[tuple[st
         purpose = first_sentence(text)
         if purpose:
             yield "purpose", _worded(PURPOSE, name, module, purpose), purpose
+            # Of names a half, of modules a third: assumption, so that answers that are sentences outnumber the others.
             if name != module and _drawn(name, "finding") % 2:
                 yield "finding", _worded(FINDING, name, module, purpose), f"{name}."
         if name != module and _drawn(name, "place") % 3 == 0:

@@ -23,7 +23,8 @@ CHANCE = 1 / len(VALUES)
 def recall_document(
     random: np.random.Generator, *, facts: int = 8, gap: tuple[int, int] = (64, 192), spacing: int = 2
 ) -> str:
-    """One document.
+    """One document. The sizes are the task's own definition: nothing was tuned on them but its difficulty, which is
+    that 64 digits or more lie between (docs/systems/cortexgpt.md uses windows of 32).
 
     Args:
         random: draws everything.

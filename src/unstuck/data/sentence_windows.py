@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 Places = npt.NDArray[np.int64]
 
+# Of European languages. An abbreviation's dot counts as well: a window then begins within a sentence.
 SENTENCE_ENDS = (".", "!", "?")
 CLOSING = ('"', "'", ")", "”", "’")  # belong to the sentence that ended before them
 

@@ -8,6 +8,10 @@ from pydantic import Field, model_validator
 
 from unstuck.config.sections.base import Section, heads_divide_width
 
+# Defaults: layers, heads and width are gpt-char's. `neighbours` is half of Memorizing Transformers' 32, `balance` ten
+# times what arXiv 2408.15664 uses in runs of many more updates, `active`, `target` and sleep's numbers are free: all
+# assumptions, none was tuned. `memory` alone is on in the recipe, by measurement (docs/systems/cortexgpt.md).
+
 
 class MemoryConfig(Section):
     """Long-term memory: keys and values of past windows, found again by nearest neighbour (arXiv 2203.08913)."""

@@ -22,7 +22,7 @@ class Columns(nn.Module):
     Args:
         width: W.
         count: columns E.
-        active: columns K that serve one token; each has 4 W / K units, so the arithmetic is that of one MLP.
+        active: columns K that serve one token; each has 4 W / K units, so the arithmetic is that of one MLP of 4 W.
         balance: step of the biases per update; 0: they stay 0.
     """
 
@@ -39,7 +39,7 @@ class Columns(nn.Module):
         self.down = nn.Linear(count * units, width, bias=False)
         self.up.weight.row_pieces = count  # type: ignore[attr-defined]  # Muon treats columns alone
         self.down.weight.column_pieces = count  # type: ignore[attr-defined]
-        nn.init.normal_(self.router.weight, std=width**-0.5)
+        nn.init.normal_(self.router.weight, std=width**-0.5)  # affinities of normed states begin with deviation 1
         nn.init.uniform_(self.up.weight, -((3 / width) ** 0.5), (3 / width) ** 0.5)
         nn.init.zeros_(self.down.weight)
         self.register_buffer("bias_E", torch.zeros(count))

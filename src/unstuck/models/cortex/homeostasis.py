@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-MEMORY = 0.98  # of the running mean of the rates, per update
-SAMPLED = 256  # tokens of a micro-batch that are counted; a rate of 0.2 is then known to 0.025, its mean to 0.003
+MEMORY = 0.98  # of the running mean of the rates, per update: over some 50 updates; an assumption, "slow"
+# Tokens of a micro-batch that are counted; a rate of 0.2 is then known to 0.025, its running mean to 0.003.
+SAMPLED = 256
 
 
 class Firing(nn.Module):

@@ -28,9 +28,10 @@ from torch.nn import functional
 
 from unstuck.models.functions import normalise
 
-SHARPNESS = 20.0  # of the softmax over cosines, at the start; learned per head
-COPY = 2.0  # logit by which a token is raised that followed all neighbours, at the start; learned per head
-THRESHOLD = 0.5  # cosine at which a neighbour weighs as much as the null, at the start; learned per head
+# Where these begin; all are learned, per head.
+SHARPNESS = 20.0  # of the softmax over cosines: attn_scale_init of lucidrains/memorizing-transformers-pytorch
+COPY = 2.0  # logit by which a token is raised that followed all neighbours; assumption: 7 times as likely, no certainty
+THRESHOLD = 0.5  # cosine at which a neighbour weighs as much as the null; assumption: half way between alike and not
 
 
 @dataclass(slots=True)

@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from unstuck.models.functions import normalise
 
-KEPT = 1.0  # bias of the gate at the start: sigmoid(1) = 73 % of a slot survives a window
+# Bias of the gate at the start: sigmoid(1) = 73 % of a slot survives a window. The bias of an LSTM's forget gate
+# (Jozefowicz et al., "An Empirical Exploration of Recurrent Network Architectures", ICML 2015); here an assumption.
+KEPT = 1.0
 
 
 class WorkingMemory(nn.Module):
