@@ -89,7 +89,7 @@ def simulate(
     w = torch.fft.rfft2(start_BNN) * grid.kept
     recorded, now = [], 0.0
     for time in times:
-        steps = max(0, math.ceil((time - now) / dt - 1e-9))
+        steps = max(0, math.ceil((time - now) / dt - 1e-9))  # 1 / 0.05 is 20 steps, however it rounds
         for _ in range(steps):
             w = _step(w, grid, viscosity, force, (time - now) / steps)
         now = time

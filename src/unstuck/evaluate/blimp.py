@@ -19,7 +19,7 @@ from unstuck.errors import UserError
 
 CHANCE = 0.5
 LEVEL, DEVIATIONS = 0.95, 1.959964  # of the normal distribution
-PARADIGMS = 67
+PARADIGMS = 67  # of all of BLiMP
 SCORE_WISHES = ("auto", "masked", "causal", "both")
 
 

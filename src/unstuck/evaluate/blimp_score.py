@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Fills a CPU's matrix units; the logits of 2,048 tokens of a vocabulary of 8,192 are 64 MB.
+# Where logits are of one place a row, and where they are of every token: then 2,048 of a vocabulary of 8,192 are 64 MB.
+# Assumption: enough to fill a CPU's matrix units, little enough for its memory.
 TOKENS_AT_ONCE, LOGITS_AT_ONCE = 8192, 2048
 
 # Sequences (B, T) and the position (B,) to read -> log-probabilities (B, V) of what is at `read` + the model's shift.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from unstuck.errors import UserError
 
-SMALLEST_TEMPERATURE = 1e-6  # colder ones overflow float32 and draw the same
+SMALLEST_TEMPERATURE = 1e-6  # below 1e-38 float32 divides by zero (docs/LOG.md); from here on all draw the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Sampling:
 # exact: always the most probable token: the same answer every time, at the price of loops in long texts.
 # balanced: cuts the tail of improbable tokens and discourages loops a little.
 # creative: the distribution that the model learned, but for its last 2 %.
+# Assumptions, as no reader judged them: top-p 0.95 is of arXiv 1904.09751, the penalty is half of CTRL's 1.2.
 PRESETS = {
     "exact": Sampling(temperature=0.0, top_p=None, repetition_penalty=1.0),
     "balanced": Sampling(temperature=0.8, top_p=0.95, repetition_penalty=1.1),

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-# Below this share of the norm of 1 at every point a target counts as zero, and its error is not divided by it.
+# A norm (sum over points) from which on a target counts as zero and its error is not divided by it. Assumption: far
+# below the 1e-7 of float32's own rounding of fields of size 1, far above its smallest number.
 SMALLEST = 1e-12
 
 

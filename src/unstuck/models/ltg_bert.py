@@ -170,7 +170,7 @@ class LtgBert(LanguageModel):
 
 
 def norm(x: Tensor) -> Tensor:
-    """LayerNorm without weights over the last dimension."""
+    """LayerNorm without weights over the last dimension; epsilon is torch's own (ltgoslo/ltg-bert: 1e-7)."""
     return functional.layer_norm(x, x.shape[-1:], eps=1e-5)
 
 

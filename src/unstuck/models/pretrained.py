@@ -23,9 +23,12 @@ from unstuck.models.hf_folder import model_folder
 from unstuck.models.hf_load import load_network, quiet
 from unstuck.models.language_model import IGNORED, LanguageModel
 
-PROBE_TOKENS = 8
-SAME = 1e-4  # of the largest logit: two orders of summation differ by about 1e-6
-SAMPLED = 1 << 14  # numbers of each tensor that its fingerprint reads
+PROBE_TOKENS = 8  # assumption: a mask that lets the future through does so within 8 tokens
+# Share of the largest logit. GPT-2 forms of width 64 to 768 have a difference of 0 in both questions (measured
+# 2026-11-21); assumption: another order of summation makes about 1e-6, scaling, capping or the future far more.
+SAME = 1e-4
+# Numbers of each tensor that its fingerprint reads. Assumption: training moves all of them, so a sample shows it.
+SAMPLED = 1 << 14
 
 
 class Pretrained(LanguageModel):
@@ -175,6 +178,7 @@ def longest_context(settings: Any) -> int | None:
     for name in ("max_position_embeddings", "n_positions", "max_sequence_length"):
         value = getattr(settings, name, None)
         if isinstance(value, int) and value > 0:
+            # RoBERTa's positions begin behind the padding's id, which is 1 (transformers, modeling_roberta.py)
             return value - 2 if settings.model_type in ("roberta", "camembert", "xlm-roberta") else value
     return None
 

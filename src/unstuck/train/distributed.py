@@ -29,9 +29,11 @@ from unstuck.train.tasks.task import Share
 
 Made = TypeVar("Made")
 
-# A process that ended is noticed at once; this is for one that hangs. Collectives take seconds at most.
+# A process that ended is noticed at once (1.7 s, docs/systems/scale.md); this is for one that hangs. Assumption:
+# collectives take seconds at most, and no process is ahead of another by an evaluation of ten minutes. NCCL's default.
 SILENCE = timedelta(minutes=10)
-# While the first process reads and tokenises a large text, the others wait for it.
+# While the first process reads and tokenises a large text, the others wait for it. Assumption: at 2.9 MB a second and
+# core (docs/LOG.md) twelve hours are 125 GB of text.
 PREPARATION = timedelta(hours=12)
 
 # Both have new names in newer versions of torch, which warn under the old ones.

@@ -21,7 +21,7 @@ from unstuck.evaluate.loss import Evaluation
 from unstuck.evaluate.operator_losses import relative_h1, relative_l2
 from unstuck.train.tasks.task import Autocast, Loss, MicroBatches, Share, on_device
 
-# Forward passes keep no activations; 32 fields of 64 x 64 at width 32 take 17 MB a layer.
+# Forward passes keep no activations; 32 fields of 64 x 64 at width 32 take 17 MB a layer (little enough: assumption).
 FIELDS_PER_BATCH = 32
 LOSSES = {"l2": relative_l2, "h1": relative_h1}
 
