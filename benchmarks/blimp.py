@@ -27,7 +27,7 @@ import torch
 
 from unstuck.config.sections.pretrained import PretrainedConfig
 from unstuck.data.tokenizer import SubwordTokenizer
-from unstuck.evaluate.blimp import read_blimp
+from unstuck.evaluate.blimp import PARADIGMS, read_blimp
 from unstuck.evaluate.blimp_models import scorers
 from unstuck.models.hf_export import save_tokenizer
 from unstuck.models.pretrained import Pretrained
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    paradigms = read_blimp(arguments.blimp, max(1, arguments.pairs // 67))
+    paradigms = read_blimp(arguments.blimp, max(1, arguments.pairs // PARADIGMS))
     pairs = [pair for paradigm in paradigms for pair in paradigm.pairs]
     sentences = [sentence for pair in pairs for sentence in pair]
     tokenizer = SubwordTokenizer.train_wordpiece(sentences, VOCABULARY, lowercase=False)

@@ -67,12 +67,13 @@ def trained(made: Recipe, folder: Path) -> dict[str, Any]:
     """Train and say what it cost: the last validation, and the median CPU time of an update times their number."""
     result = train(made, folder=folder, report=False)
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    spent = [row["time/cpu_ms"] / 1e3 for row in rows if row["event"] == "update"]
+    updates = [row for row in rows if row["event"] == "update"]
+    spent = [row["time/cpu_ms"] / 1e3 for row in updates]
     last = [row for row in rows if row["event"] == "evaluation"][-1]
     if result.summary["stopped_by"] != "updates":
         raise SystemExit(f"{folder.name} was stopped after {len(spent)} updates ({result.summary['stopped_by']}).")
     found = {key: last[f"val/{key}"] for key in ("loss", "bits_per_byte")}
-    further = {key: rows[-3].get(key) for key in ("columns/largest_load", "homeostasis/rate") if key in rows[-3]}
+    further = {key: updates[-1][key] for key in ("columns/largest_load", "homeostasis/rate") if key in updates[-1]}
     return found | further | {
         "updates": len(spent),
         "tokens": result.summary["tokens"],

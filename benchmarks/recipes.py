@@ -51,7 +51,8 @@ def measured(name: str, run: Path, further: list[str]) -> dict[str, Any]:
     trained = subprocess.run([*command, *further], capture_output=True, text=True)
     seconds = time.perf_counter() - started
     if trained.returncode:
-        return {"recipe": name, "seconds": seconds, "error": trained.stderr.strip().splitlines()[-1]}
+        said = trained.stderr.strip().splitlines() or [f"exit status {trained.returncode}"]
+        return {"recipe": name, "seconds": seconds, "error": said[-1]}
     events = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     validation = [float(event["val/loss"]) for event in events if event["event"] == "evaluation"]
     diagnosis = subprocess.run(
