@@ -19,7 +19,9 @@ class MemoryConfig(Section):
     tokens: int = Field(0, ge=0, description="past tokens that each stream remembers; 0: no long-term memory")
     neighbours: int = Field(16, ge=1, description="remembered tokens that one token retrieves, by exact search")
     layer: int | None = Field(None, ge=0, description="block that reads it, counted from 0; null: the last but one")
-    clear_at_end_of_text: bool = Field(False, description="true: a document's memory is gone in the window after its end")
+    clear_at_end_of_text: bool = Field(
+        False, description="true: a document is forgotten in the window after the one it ends in"
+    )
 
 
 class ColumnsConfig(Section):
