@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from unstuck.errors import UserError
 from unstuck.json_ready import json_ready
+from unstuck.wording import plural
 
 Kind = Literal["run", "diagnosis", "change", "verdict"]
 KINDS: tuple[Kind, ...] = ("run", "diagnosis", "change", "verdict")
@@ -114,7 +115,9 @@ def effect_text(entry: Mapping[str, Any]) -> str:
         return str(entry.get("title") or entry.get("verdict") or "")
     if kind == "run":
         loss = entry.get("val_loss")
-        text = f"{entry.get('updates', '?')} updates, stopped by {entry.get('stopped_by', '?')}"
+        updates = entry.get("updates")
+        made = plural(updates, "update") if isinstance(updates, int) else "? updates"
+        text = f"{made}, stopped by {entry.get('stopped_by', '?')}"
         return text + (f", val loss {loss:.4f}" if isinstance(loss, float) else "")
     return str(entry.get("summary") or "")
 

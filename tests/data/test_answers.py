@@ -119,10 +119,10 @@ def test_a_long_prompt_loses_its_front_and_never_the_end_token(tmp_path: Path) -
 def test_an_answer_that_does_not_fit_is_dropped_and_counted(tmp_path: Path) -> None:
     rows = [*questions(20), {"prompt": "Why?", "response": "because " * 200}]
     data = prepared(write(tmp_path / "qa.jsonl", rows), context=60)
-    assert any("1 of 21 examples were dropped" in note for note in data.notes)
+    assert any("1 of 21 examples was dropped" in note for note in data.notes)
     dropped = prepared(write(tmp_path / "b.jsonl", [*rows[:-1], {"prompt": "w " * 99, "response": "x"}]),
                        context=60, too_long="drop")  # fmt: skip
-    assert any("1 of 21 examples were dropped" in note for note in dropped.notes)
+    assert any("1 of 21 examples was dropped" in note for note in dropped.notes)
 
 
 def test_all_answers_of_a_conversation_are_learned_and_the_oldest_exchange_goes_first(tmp_path: Path) -> None:

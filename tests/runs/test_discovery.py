@@ -68,7 +68,7 @@ def test_special_files_do_not_hang(tmp_path):
 def test_a_folder_without_a_log_is_refused(tmp_path):
     assert "holds no log" in refuse(tmp_path)
     (tmp_path / "a.txt").write_text("prose\n" * 9)
-    assert "1 files looked at" in refuse(tmp_path)
+    assert "1 file looked at" in refuse(tmp_path)
 
 
 def test_a_folder_is_searched_and_what_is_no_log_is_passed_over(tmp_path):

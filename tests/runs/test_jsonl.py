@@ -78,7 +78,7 @@ def test_lines_are_remembered_and_torn_lines_left_out_with_a_note(tmp_path):
     rows = [{"step": k, "loss": 3.0 - k / 10} for k in range(5)]
     run = read_runs(write(tmp_path, [rows[0], "\n", rows[1], rows[2], '{"step": 3, "lo']))[0]
     assert run.series["train/loss"].lines.tolist() == [1, 3, 4]
-    assert any("1 lines are not JSON" in note for note in run.notes)
+    assert any("1 line that is no JSON object was left out" in note for note in run.notes)
 
 
 def test_a_first_line_of_configuration_becomes_settings(tmp_path):

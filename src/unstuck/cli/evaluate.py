@@ -174,13 +174,15 @@ def _losses(path: Path, which: str, source: str | None) -> dict[str, Any]:
 
 
 def _loss_lines(document: dict[str, Any]) -> str:
+    from unstuck.wording import plural
+
     per_byte = document["bits_per_byte"]
     lines = [f"{document['checkpoint']}: validation loss {document['loss']:.4f} {document['unit']}"]
     if "perplexity" in document:
         lines[0] += f", perplexity {document['perplexity']:,.2f}"
     if per_byte is not None:
         lines[0] += f", {per_byte:.4f} bits per byte"
-    lines[0] += f", over {document['targets']:,} targets"
+    lines[0] += f", over {plural(document['targets'], 'target')}"
     by_source = document["by_source"]
     if len(by_source) > 1:
         width = max(map(len, by_source))
@@ -195,7 +197,7 @@ def _loss_lines(document: dict[str, Any]) -> str:
     rest = {k: v for k, v in document["further"].items() if not k.startswith("bits_per_byte/")}
     lines += [f"  {name}  {value:.4f}" for name, value in rest.items()]
     if (tested := document.get("test")) is not None:
-        lines.append(f"test loss {tested['loss']:.4f} {document['unit']}, over {tested['targets']:,} targets")
+        lines.append(f"test loss {tested['loss']:.4f} {document['unit']}, over {plural(tested['targets'], 'target')}")
         lines += [f"  {name}  {value:.4f}" for name, value in tested["further"].items()]
     if (limit := document.get("training_max_tokens")) is not None:
         lines.append(
@@ -235,6 +237,7 @@ def _blimp(path: Path, which: str, folder: Path, limit: int | None, seed: int, s
 def _print_blimp(results: list[BlimpResult]) -> None:
     """A line for each paradigm (accuracy and interval of each way of scoring, per cent), then the means."""
     from unstuck.evaluate.blimp import PARADIGMS
+    from unstuck.wording import plural
 
     width = max(len(p.name) for p in results[0].paradigms)
     print(f"{'paradigm':<{width}}" + "".join(f"  {r.score + ' (95 %)':>20}" for r in results))
@@ -245,9 +248,9 @@ def _print_blimp(results: list[BlimpResult]) -> None:
         low, high = result.interval
         fields = ", ".join(f"{field} {100 * value:.1f}" for field, value in result.fields.items())
         print(
-            f"\n{result.score}: {100 * result.mean:.2f} % is the mean of {len(result.paradigms)} paradigms (95 %: "
-            f"{100 * low:.2f}-{100 * high:.2f}; chance 50)\n"
-            f"  {result.pairs:,} pairs, {result.ties:,} ties, each counted as half; fields: {fields}"
+            f"\n{result.score}: {100 * result.mean:.2f} % is the mean of {plural(len(result.paradigms), 'paradigm')} "
+            f"(95 %: {100 * low:.2f}-{100 * high:.2f}; chance 50)\n"
+            f"  {plural(result.pairs, 'pair')}, {plural(result.ties, 'tie')}, each counted as half; fields: {fields}"
         )
     if len(results[0].paradigms) != PARADIGMS:
         print(f"\nBLiMP has {PARADIGMS} paradigms: these means are of a part.")

@@ -68,6 +68,7 @@ def command(
 
     from unstuck.train.progress import Progress, duration
     from unstuck.train.run import train
+    from unstuck.wording import plural
 
     silent = quiet or as_json or os.environ.get("RANK", "0") != "0"
     progress = None if silent else Progress(opening=_of_a_run(name))
@@ -86,7 +87,8 @@ def command(
     else:
         best = summary["best"]
         found = f"; best val {best['val_loss']:.4f} at update {best['update']}" if best else ""
-        print(f"{summary['updates']} updates in {duration(summary['seconds'])}{found}; run folder {result.folder}")
+        made = f"{plural(summary['updates'], 'update')} in {duration(summary['seconds'])}"
+        print(f"{made}{found}; run folder {result.folder}")
         if summary["findings"]:
             print(f"Findings: {', '.join(summary['findings'])}.")
         if not quiet and summary["stopped_by"] != "user":

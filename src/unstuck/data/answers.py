@@ -23,6 +23,7 @@ from unstuck.data.order import Indices
 from unstuck.data.prepare import IGNORED
 from unstuck.data.tokenizer import TextTokenizer
 from unstuck.errors import UserError
+from unstuck.wording import plural
 
 Rows = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
@@ -163,8 +164,8 @@ def prepare_answers(config: AnswersConfig, *, seed: int = 0, tokenizer: TextToke
         empty = "validation" if len(train) else "training"
         why = f" ({fitting.dropped:,} are longer than data.context={config.context})" if fitting.dropped else ""
         raise UserError(
-            f"Of {len(conversations):,} examples none is left for {empty}{why}; give more examples, or a larger "
-            "data.context."
+            f"Of {plural(len(conversations), 'example')} none is left for {empty}{why}; give more examples, or a "
+            "larger data.context."
         )
     sets = {source: Examples.of(found) for source, found in sorted(validation.items())}
     digest = hashlib.blake2b(tokenizer.identity.encode(), digest_size=12)
@@ -224,14 +225,16 @@ class Fitting:
         """What was dropped or shortened, one sentence each."""
         found = []
         if self.shortened:
+            are = "is" if self.shortened == 1 else "are"
             found.append(
-                f"{self.shortened:,} of {examples:,} examples are longer than data.context={self.context}: the front "
-                "of their prompts was cut."
+                f"{self.shortened:,} of {plural(examples, 'example')} {are} longer than data.context={self.context}: "
+                "the front of the prompt was cut."
             )
         if self.dropped:
+            were = "was" if self.dropped == 1 else "were"
             found.append(
-                f"{self.dropped:,} of {examples:,} examples were dropped: longer than data.context={self.context}"
-                + (", even without their prompts." if self.shorten else ".")
+                f"{self.dropped:,} of {plural(examples, 'example')} {were} dropped: longer than "
+                f"data.context={self.context}" + (", even without the prompt." if self.shorten else ".")
             )
         return found
 

@@ -17,6 +17,7 @@ from unstuck.data.chat import Role, Turn
 from unstuck.data.documents import TEST_NAMES, TRAIN_NAMES, VALIDATION_NAMES, Part
 from unstuck.data.hub import PREFIX, load_splits, parse_hub, rows_by_part
 from unstuck.errors import UserError
+from unstuck.wording import plural
 
 SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 # First form whose keys are there: what is said before the answer (joined by a blank line), and the answer.
@@ -69,9 +70,10 @@ def read_conversations(source: str) -> tuple[list[Conversation], list[str]]:
     else:
         found, notes, empty = _read_files(Path(source).expanduser())
     if empty:
-        notes.append(f"{empty:,} examples without a question or an answer were left out.")
+        notes.append(f"{plural(empty, 'example has', 'examples have')} no question or no answer: left out.")
     if len(found) < 2:
-        raise UserError(f"{source} holds {len(found)} questions with answers, too few to learn from; give more.")
+        too_few = plural(len(found), "question with an answer", "questions with answers")
+        raise UserError(f"{source} holds {too_few}, too few to learn from; give more.")
     return found, notes
 
 

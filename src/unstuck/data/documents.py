@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from unstuck.errors import UserError
+from unstuck.wording import plural
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".org", ".tex", ".asc", ".adoc", ""})
 # A NUL in the first bytes marks a binary file, as in git (buffer_is_binary in xdiff-interface.c looks at 8000 bytes).
@@ -96,14 +97,15 @@ def find_files(where: Path, sources: Literal["folders", "files"] = "folders") ->
     if not files:
         raise UserError(
             f"The folder {where} has no text file ({', '.join(sorted(TEXT_SUFFIXES - {''}))})"
-            + (f" among its {skipped} files" if skipped else "")
+            + (f" among its {plural(skipped, 'file')}" if skipped else "")
             + "; name a folder or file with text, or try data.source=builtin."
         )
     notes = []
     if skipped:
         notes.append(f"{_files(skipped)} left out because the name does not end like a text file's.")
     if unreadable:
-        notes.append(f"{len(unreadable)} folders could not be read and were left out, first {unreadable[0]}.")
+        left = plural(len(unreadable), "folder that could not be read was", "folders that could not be read were")
+        notes.append(f"{left} left out, first {unreadable[0]}.")
     files = _ready_split(sorted(files, key=lambda f: (f.source, f.name)), notes)
     return (_each_a_source(files, notes) if sources == "files" else files), notes
 
@@ -230,4 +232,4 @@ def _blocks(path: Path) -> Iterator[bytes]:
 
 
 def _files(count: int) -> str:
-    return "1 file was" if count == 1 else f"{count} files were"
+    return plural(count, "file was", "files were")

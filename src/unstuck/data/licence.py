@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass, replace
 
 from unstuck.data.documents import Document
+from unstuck.wording import plural
 
 # The longest header met is the small print of 1990s etexts (14,000 characters), the licence behind a book has 19,400.
 HEADER_LONGEST = 25_000
@@ -128,7 +129,7 @@ def clean_documents(documents: list[Document]) -> tuple[list[Document], list[str
         return documents, []
     characters = sum(len(document.text) for document in documents)
     return cleaned, [
-        f"Licences and headers were cut from {len(cuts):,} of {len(documents):,} documents: {sum(cuts):,} of "
+        f"Licences and headers were cut from {len(cuts):,} of {plural(len(documents), 'document')}: {sum(cuts):,} of "
         f"{characters:,} characters ({min(cuts):,} to {max(cuts):,} each)."
     ]
 

@@ -23,6 +23,7 @@ from unstuck.data.order import Indices
 from unstuck.data.split import Piece, Split, shorten, split
 from unstuck.data.tokenizer import CharacterTokenizer, Ids, SubwordTokenizer, TextTokenizer
 from unstuck.errors import UserError
+from unstuck.wording import plural
 
 IGNORED = -100  # the target that no loss counts, as in torch
 
@@ -121,8 +122,8 @@ def prepare(
         store(folder, key, lambda target: _write(target, data))
     if len(data.train_tokens) <= context:
         raise UserError(
-            f"The training text has {len(data.train_tokens)} tokens, too few for one window of data.context={context}; "
-            "give more text or a smaller data.context."
+            f"The training text has {plural(len(data.train_tokens), 'token')}, too few for one window of "
+            f"data.context={context}; give more text or a smaller data.context."
         )
     return replace(data, context=context)
 

@@ -19,6 +19,7 @@ from unstuck.demo.incidents import Incident, Size
 from unstuck.demo.watch import Watch
 from unstuck.diagnose.engine import Diagnosis, Finding
 from unstuck.prove.proof import Proof
+from unstuck.wording import plural
 
 SEEDS = 3
 PROOF_OVERRUN = 1.75  # on a machine that becomes busy the demo is late rather than without an answer
@@ -270,7 +271,8 @@ def summary(outcome: Outcome) -> list[tuple[str, str]]:
     found, proof, diagnosis = outcome.finding, outcome.proof, outcome.diagnosis
     report = ("Report", str(outcome.report))
     if found is None:
-        checked = f"{len(diagnosis.clear)} rules looked and found nothing, {len(diagnosis.could_not_check)} could not"
+        looked = plural(len(diagnosis.clear), "rule")
+        checked = f"{looked} looked and found nothing, {len(diagnosis.could_not_check)} could not"
         loss = diagnosis.run.get("val/loss")
         course = (
             "no validation loss" if loss is None else f"validation loss {loss.values[0]:.3f} -> {loss.values[-1]:.3f}"

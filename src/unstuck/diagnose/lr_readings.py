@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unstuck.diagnose.expected_lr import Plan
+from unstuck.wording import plural
 
 Floats = npt.NDArray[np.float64]
 
@@ -136,7 +137,7 @@ def _warmup_options(plan: Plan, horizon: Option) -> list[Option]:
     w = float(count or 0.0)
     options = [Option(w)]
     if w > 0:
-        options.append(Option(0.0, f"the warm-up of {w:,.0f} updates is missing", 1, "warmup/zero"))
+        options.append(Option(0.0, f"the warm-up of {plural(round(w), 'update')} is missing", 1, "warmup/zero"))
         if plan.accumulation > 1:
             n = plan.accumulation
             options.append(Option(w * n, "the warm-up was multiplied by the accumulation", 1, "warmup/micro"))

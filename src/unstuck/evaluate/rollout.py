@@ -18,6 +18,7 @@ from unstuck.data.fields import Fields, FieldsData, prepare_fields
 from unstuck.errors import UserError
 from unstuck.evaluate.operator_losses import relative_h1, relative_l2
 from unstuck.train.load import Loaded
+from unstuck.wording import plural
 
 # Records that the roll-outs of one trajectory begin at, and steps whose fields are kept to be drawn.
 STARTS = 5
@@ -75,7 +76,9 @@ class Rollout:
 
     def lines(self) -> str:
         """A table for people."""
-        rows = [f"{len(self.errors)} roll-outs of the test trajectories; relative L2 error against the solver"]
+        rows = [
+            f"{plural(len(self.errors), 'roll-out')} of the test trajectories; relative L2 error against the solver"
+        ]
         rows.append(f"{'step':>5}  {'mean':>8}  {'10 %':>8}  {'90 %':>8}  {'H1':>8}  {'input given back':>16}")
         rows += [
             f"{r['step']:>5}  {r['mean']:>8.4f}  {r['low']:>8.4f}  {r['high']:>8.4f}  {r['h1']:>8.4f}  "
@@ -91,7 +94,7 @@ def evaluate_rollout(loaded: Loaded, steps: int, page: Path | None) -> Rollout:
 
     found = rollout(loaded, steps)
     if page is not None:
-        write_rollout(page, found, title=f"{loaded.config.name}: {steps} steps on its own predictions")
+        write_rollout(page, found, title=f"{loaded.config.name}: {plural(steps, 'step')} on its own predictions")
     return found
 
 
@@ -112,7 +115,7 @@ def rollout(loaded: Loaded, steps: int, data: FieldsData | None = None) -> Rollo
     data = prepare_fields(config) if data is None else data
     available = data.test.shape[1] - 1
     if not 1 <= steps <= available:
-        raise UserError(f"The test trajectories have {available} steps; set --rollout to 1 .. {available}.")
+        raise UserError(f"The test trajectories have {plural(available, 'step')}; set --rollout to 1 .. {available}.")
     starts = tuple(int(s) for s in np.unique(np.linspace(0, available - steps, STARTS).round().astype(int)))
     first = torch.from_numpy(np.concatenate([data.test[:, s] for s in starts]))  # (starts x R, X, Y)
     now, errors, repeated, h1 = first, [], [], []

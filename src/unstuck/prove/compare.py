@@ -17,6 +17,7 @@ from unstuck.prove.pool import Pool, cores, gpus
 from unstuck.prove.proof import Plan, Proof, Trial
 from unstuck.prove.statistics import Judgement, Pair, judge, paired_interval, swapped_means
 from unstuck.prove.trial import differences, trial_key
+from unstuck.wording import plural
 
 TRIALS_FOLDER = ".trials"  # in the runs folder; hidden, so that `unstuck diagnose runs/` does not read trials as runs
 
@@ -215,11 +216,12 @@ def _too_little(plan: Plan, changes: list[dict[str, Any]], asked: int | None, se
     """The answer when trials would be too short; `asked`: updates of a trial that the user gave."""
     if asked is not None and asked < planning.LEAST_UPDATES:
         reason = (
-            f"trials of {asked} updates measure the first steps only; give --updates {planning.LEAST_UPDATES} or more"
+            f"trials of {plural(asked, 'update')} measure the first steps only; give --updates "
+            f"{planning.LEAST_UPDATES} or more"
         )
     else:
         reason = (
-            f"the budget allows {max(0, plan.updates)} updates a trial, fewer than {planning.LEAST_UPDATES}; "
+            f"the budget allows {plural(max(0, plan.updates), 'update')} a trial, fewer than {planning.LEAST_UPDATES}; "
             "give a larger --budget or fewer --seeds"
         )
     nothing = Judgement("cannot tell within the budget", paired_interval([], 0.05), True, reason)

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from unstuck.prove.proof import Plan, Proof
 from unstuck.prove.statistics import Judgement, Pair
+from unstuck.wording import plural
 
 SECONDS_BETWEEN_LINES = 0.5
 
@@ -59,11 +60,13 @@ class Progress:
         if math.isfinite(interval.half_width):
             text += f"; interval so far {interval.low:+.4f} to {interval.high:+.4f}"
         clear = judgement.final and judgement.verdict in ("better", "worse")
-        self._line(text + (f". Clear after {self._pairs} pairs" if clear else ""))
+        self._line(text + (f". Clear after {plural(self._pairs, 'pair')}" if clear else ""))
 
     def interrupted(self) -> None:
         """Ctrl-C: the children have been ended."""
-        self._line(f"Interrupted after {self._pairs} pairs. Finished trials are kept; the same command goes on.")
+        self._line(
+            f"Interrupted after {plural(self._pairs, 'pair')}. Finished trials are kept; the same command goes on."
+        )
 
     def show(self, proof: Proof) -> None:
         """The verdict on standard output."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from unstuck.json_ready import json_ready
 from unstuck.prove.statistics import Judgement
+from unstuck.wording import plural
 
 Role = Literal["base", "changed"]
 
@@ -73,14 +74,16 @@ class Plan:
     def sentences(self) -> list[str]:
         """The plan as it is printed beforehand."""
         share = self.updates / self.planned_updates
-        length = f"{self.updates} updates ({share:.0%} of the run's {self.planned_updates}, schedules scaled alike)"
+        length = plural(self.updates, "update")
         if share == 1:
-            length = f"{self.updates} updates (the run's whole length)"
+            length += " (the run's whole length)"
+        else:
+            length += f" ({share:.0%} of the run's {self.planned_updates}, schedules scaled alike)"
         if self.changed_updates != self.updates:
-            length += f", the changed setting {self.changed_updates} updates for the same tokens"
+            length += f", the changed setting {plural(self.changed_updates, 'update')} for the same tokens"
         cost = f"about {self.seconds:.0f} s" if math.isfinite(self.seconds) else "unknown until the first trial ends"
         lines = [
-            f"{self.seeds} seeds x 2 settings, {self.runs} trials of {length}; {self.workers} side by side.",
+            f"{plural(self.seeds, 'seed')} x 2 settings, {self.runs} trials of {length}; {self.workers} side by side.",
             f"Cost: {cost}, {self.tokens * self.runs:,} {'tokens' if self.unit == 'nats/token' else 'fields'}.",
         ]
         if math.isfinite(self.detectable):
@@ -143,4 +146,4 @@ class Proof:
         if not math.isfinite(interval.half_width):
             return f"{self.verdict}: {self.judgement.reason}"
         effect = f"{interval.mean:+.4f} {self.plan.unit}, 95 % interval {interval.low:+.4f} to {interval.high:+.4f}"
-        return f"{self.verdict}: validation loss {effect} ({interval.pairs} seeds)"
+        return f"{self.verdict}: validation loss {effect} ({plural(interval.pairs, 'seed')})"

@@ -22,6 +22,8 @@ from functools import cache
 from statistics import NormalDist
 from typing import Literal
 
+from unstuck.wording import plural
+
 Verdict = Literal["better", "worse", "no difference shown", "cannot tell within the budget"]
 
 ALPHA = 0.05  # two-sided error of a whole comparison, all looks together: the usual 5 %
@@ -177,7 +179,9 @@ def judge(pairs: Sequence[Pair], seeds: int, *, early: bool = True, floor: float
         reason = "one pair gives no interval; two seeds or more are needed" if last else "fewer than two pairs so far"
         return Judgement("cannot tell within the budget", interval, last, reason)
     if diverged and len(usable) < LEAST_PAIRS_WHEN_DIVERGED:
-        reason = f"a trial diverged, and {len(usable)} pairs are too few to assign that to the change"
+        reason = (
+            f"a trial diverged, and {plural(len(usable), 'pair is', 'pairs are')} too few to assign that to the change"
+        )
         return Judgement("cannot tell within the budget", interval, last, reason)
     may_claim = (n in looks or last) and (last or not diverged)
     if may_claim and interval.excludes_zero:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Found, Remedy
 from unstuck.remedies._common import STEP_LAW, fact, lower_rate, prescribe, short_warmup, two_digits, warmup_change
+from unstuck.wording import plural
 
 # Eight times the optimum diverges and four times costs 0.097 nats (Step Law): a quarter of a rate that is visibly too
 # high lands between the optimum and twice the optimum.
@@ -23,6 +24,6 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
     warmup = short_warmup(case)
     if warmup is not None and case.setting("warmup_updates") == 0:
         updates, why = warmup
-        summary = f"Warm up over {updates} updates."
+        summary = f"Warm up over {plural(updates, 'update')}."
         answer.append(prescribe(case, warmup_change(case, updates), summary, "safe", why))
     return tuple(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Found, Remedy
 from unstuck.remedies._common import advice, counted_warmup, key, prescribe, short_warmup, warmup_change
+from unstuck.wording import plural
 
 
 def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
@@ -24,4 +25,4 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
         )
     changes = warmup_change(case, updates)
     name = key(case, next(iter(changes)))
-    return (prescribe(case, changes, f"Warm up over {updates} updates ({name}).", "safe", why),)
+    return (prescribe(case, changes, f"Warm up over {plural(updates, 'update')} ({name}).", "safe", why),)

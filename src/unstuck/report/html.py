@@ -24,7 +24,8 @@ from unstuck.diagnose.engine import Diagnosis
 from unstuck.errors import UserError
 from unstuck.report import html_proof, html_run
 from unstuck.report.html_figures import charts, proof_charts
-from unstuck.report.html_text import esc, number, plural
+from unstuck.report.html_text import esc, number
+from unstuck.wording import plural
 
 
 def write_report(

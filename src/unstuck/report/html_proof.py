@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from unstuck.report.html_text import esc, number, plural, setting
+from unstuck.report.html_text import esc, number, setting
+from unstuck.wording import plural
 
 WIDTH, LEFT, RIGHT, LANE = 720, 96, 28, 26
 SENTENCES = {

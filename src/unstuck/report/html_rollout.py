@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unstuck.errors import UserError
+from unstuck.wording import plural
 
 if TYPE_CHECKING:
     from unstuck.evaluate.rollout import Rollout
@@ -26,7 +27,7 @@ def write_rollout(path: Path, rollout: Rollout, *, title: str) -> None:
         pictures.to_html(full_html=False, include_plotlyjs=False),
     ]
     summary = (
-        f"{len(rollout.errors)} roll-outs of {rollout.steps} steps from records "
+        f"{plural(len(rollout.errors), 'roll-out')} of {plural(rollout.steps, 'step')} from records "
         f"{', '.join(map(str, rollout.starts))} of the test trajectories, which training never saw. "
         f"Relative L2 error after 1 step: {rollout.one_step:.4f}; after {rollout.steps}: "
         f"{rollout.errors[:, -1].mean():.4f}."

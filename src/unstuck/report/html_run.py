@@ -8,8 +8,9 @@ import numpy as np
 
 from unstuck.diagnose.engine import Diagnosis, Finding
 from unstuck.diagnose.rule import Evidence, Remedy
-from unstuck.report.html_text import diff, esc, number, place, plural, section_of, setting, sure
+from unstuck.report.html_text import diff, esc, number, place, section_of, setting, sure
 from unstuck.runs import Run
+from unstuck.wording import plural
 
 SAFETY = {
     "safe": ("safe", "cannot make a sound run worse"),

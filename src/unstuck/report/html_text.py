@@ -94,8 +94,3 @@ def place(source: Source | None) -> str:
         return ""
     short = Source(source.file.replace("\\", "/").rsplit("/", 1)[-1], source.line)
     return f'<code title="{esc(source)}">{esc(short)}</code>'
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 finding`, `2 findings`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

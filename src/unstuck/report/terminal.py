@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rich.text import Text
 
 from unstuck.report import braille
+from unstuck.wording import plural
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,21 +97,21 @@ def _verdict(diagnosis: Diagnosis) -> Text:
         others = len(serious) - 1
         following = sum(f.because_of is not None for f in serious)
         if others and others == following:
-            line.append(f" {others} more finding{'s follow' if others > 1 else ' follows'} from it.")
+            line.append(f" {plural(others, 'more finding follows', 'more findings follow')} from it.")
         elif others:
-            line.append(f" {others} more finding{'s' * (others > 1)}.")
+            line.append(f" {plural(others, 'more finding')}.")
     elif verdict == "healthy":
-        line.append(f": {len(diagnosis.clear)} rules looked and found nothing wrong.")
+        line.append(f": {plural(len(diagnosis.clear), 'rule')} looked and found nothing wrong.")
     else:
         line.append(
             f": too little to tell; only {len(diagnosis.clear)} of "
-            f"{len(diagnosis.clear) + len(diagnosis.could_not_check)} rules had what they need."
+            f"{plural(len(diagnosis.clear) + len(diagnosis.could_not_check), 'rule')} had what they need."
         )
     return line
 
 
 def _about(run: Run) -> str:
-    parts = [run.source, run.format, f"{run.updates:,} updates"]
+    parts = [run.source, run.format, plural(run.updates, "update")]
     for name in ("train/loss", "val/loss"):
         series = run.get(name)
         if series is not None and len(series):
@@ -183,7 +184,7 @@ def _could_not_check(diagnosis: Diagnosis) -> Iterator[_Block]:
             by_missing.setdefault(item, []).append(rule)
     order = sorted(by_missing, key=lambda item: (-len(by_missing[item]), item))
     count = len(diagnosis.could_not_check)
-    yield _Block(_text(f"Not checked: {count} rule{'s' * (count != 1)}. To check more, log or give", "bold"))
+    yield _Block(_text(f"Not checked: {plural(count, 'rule')}. To check more, log or give", "bold"))
     for item in order[:5]:
         rules = by_missing[item]
         named = ", ".join(rules[:3]) + (f" and {len(rules) - 3} more" if len(rules) > 3 else "")

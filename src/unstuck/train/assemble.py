@@ -34,6 +34,7 @@ from unstuck.train.start_check import StartCheck, checked_start
 from unstuck.train.state import LoopState
 from unstuck.train.tasks.task import Share, Task
 from unstuck.train.weights import load_weights, weights_of
+from unstuck.wording import plural
 
 RANK_SEEDS = 1_000_003  # between the seeds of two processes; apart from the seeds that people choose
 # Tensors that the scaling laws do not count: input embeddings, the head, and tables looked up by token.
@@ -227,11 +228,13 @@ def _restart_what_changed(state: LoopState, resumed: Resumption, processes: int,
     """Bring the loop's state in line with the new settings, as `resume.compare` announced it."""
     changed = resumed.changed
     if processes != share.processes:
-        resumed.dropped.append(f"equality to the last bit ({share.processes} processes instead of {processes})")
+        resumed.dropped.append(
+            f"equality to the last bit ({plural(share.processes, 'process', 'processes')} instead of {processes})"
+        )
         before = changed.get("training.batch_size", (config.training.batch_size,))[0] * processes
         if before != config.training.batch_size * share.processes:
             keeps = f"; training.batch_size={before // share.processes} keeps it" if before >= share.processes else ""
-            resumed.dropped.append(f"the size of an update (batches of {before} examples before{keeps})")
+            resumed.dropped.append(f"the size of an update (batches of {plural(before, 'example')} before{keeps})")
     if "training.batch_size" in changed or processes != share.processes:
         state.examples -= state.examples % (config.training.batch_size * share.processes)
     if "evaluation.max_tokens" in changed:

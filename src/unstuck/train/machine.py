@@ -13,6 +13,7 @@ import torch
 from unstuck.config.schema import TrainingConfig
 from unstuck.errors import UserError
 from unstuck.train.distributed import processes_here
+from unstuck.wording import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ def choose(config: TrainingConfig, stored_threads: int | None = None) -> Machine
     if config.threads:
         reasons["threads"] = "as asked"
     elif stored_threads and stored_threads != cores:
-        reasons["threads"] = f"as before the resume, so that losses stay the same bit for bit; {cores} cores are usable"
+        usable = plural(cores, "core is usable", "cores are usable")
+        reasons["threads"] = f"as before the resume, so that losses stay the same bit for bit; {usable}"
     else:
         reasons["threads"] = "every core that this process may use"
         if processes_here() > 1:
@@ -126,9 +128,8 @@ def _device(asked: str, reasons: dict[str, str]) -> torch.device:
     except RuntimeError:
         raise UserError(f"training.device {asked!r} is not a device; use auto, cpu, cuda or cuda:N.") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"training.device is {asked}, but {torch.cuda.device_count()} GPUs are visible; use auto or cpu."
-        )
+        visible = plural(torch.cuda.device_count(), "GPU is visible", "GPUs are visible")
+        raise UserError(f"training.device is {asked}, but {visible}; use auto or cpu.")
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"training.device {asked!r} is not supported yet; use auto, cpu, cuda or cuda:N.")
     return device

@@ -9,6 +9,7 @@ from typing import Any
 from unstuck.config.schema import Config
 from unstuck.errors import UserError
 from unstuck.train import faults, schedules
+from unstuck.wording import plural
 
 # Step Law, arXiv 2503.04715: peak learning rate of AdamW pretraining, N parameters without embeddings, D tokens.
 STEP_LAW_SCALE, STEP_LAW_N, STEP_LAW_D = 1.79, -0.713, 0.307
@@ -93,7 +94,7 @@ def make_plan(
         largest = max(1, examples // processes // (1 if alone else training.accumulation))
         raise UserError(
             f"One update of batch_size {training.batch_size} x accumulation {training.accumulation}{times} is "
-            f"{batch:,} {example}s, and the training data has {examples:,}. The largest batch{parts} is: "
+            f"{plural(batch, example)}, and the training data has {examples:,}. The largest batch{parts} is: "
             f"training.batch_size={largest}{alone}"
         )
     tokens = None if tokens_per_example is None else batch * tokens_per_example
@@ -110,12 +111,16 @@ def make_plan(
                                             f"{training.accumulation}{times}"))  # fmt: skip
     if tokens is not None:
         add(Derived("tokens_per_update", tokens, f"effective batch {batch} x {tokens_per_example} tokens"))
-    add(Derived("updates_per_epoch", round(per_epoch, 2), f"{examples:,} {example}s / effective batch {batch}"))
-    why = "training.updates" if training.updates else f"{training.epochs:g} epochs x {per_epoch:,.1f} updates"
+    add(Derived("updates_per_epoch", round(per_epoch, 2), f"{plural(examples, example)} / effective batch {batch}"))
+    why = (
+        "training.updates"
+        if training.updates
+        else f"{plural(training.epochs or 0, 'epoch')} x {per_epoch:,.1f} updates"
+    )
     add(Derived("updates", updates, why))
-    add(Derived("epochs", round(updates / per_epoch, 3), f"{updates} updates / {per_epoch:,.1f} per epoch"))
+    add(Derived("epochs", round(updates / per_epoch, 3), f"{plural(updates, 'update')} / {per_epoch:,.1f} per epoch"))
     if tokens is not None:
-        add(Derived("tokens", updates * tokens, f"{updates} updates x {tokens} tokens"))
+        add(Derived("tokens", updates * tokens, f"{plural(updates, 'update')} x {tokens} tokens"))
     add(_warmup(config, plan))
     own = "schedule.horizon_updates" if config.schedule.horizon_updates else "all planned updates"
     add(Derived("horizon_updates", plan.horizon_updates, own))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unstuck.errors import UserError
+from unstuck.wording import plural
 
 # Settings that the weights or the token ids depend on. Dropout has no tensor, so it may change; a pretrained base may
 # have moved: adapters know theirs by a fingerprint, and a full checkpoint holds every weight.
@@ -41,9 +42,13 @@ class Resumption:
             parameters: number of tensors trained.
         """
         if len(without) < parameters:
-            self.kept.insert(1, "optimizer moments" + (f" of {parameters - len(without)} tensors" if without else ""))
+            self.kept.insert(
+                1, "optimizer moments" + (f" of {plural(parameters - len(without), 'tensor')}" if without else "")
+            )
         if without:
-            self.dropped.insert(0, f"optimizer moments of {len(without)} tensors (their optimizer is another one now)")
+            self.dropped.insert(
+                0, f"optimizer moments of {plural(len(without), 'tensor')} (their optimizer is another one now)"
+            )
 
     def lines(self) -> list[str]:
         """For people."""
@@ -85,7 +90,7 @@ def compare(run_folder: Path, update: int, old: Mapping[str, Any], new: Mapping[
     if "seed" in changed:
         dropped.append("data order (drawn anew with the new seed)")
     elif _streams(old) != _streams(new):
-        dropped.append(f"data position ({_streams(new)} streams read in another order than {_streams(old)})")
+        dropped.append(f"data position ({plural(_streams(new), 'stream')} read in another order than {_streams(old)})")
     elif "training.batch_size" in changed:
         kept.append("data position, to the nearest whole micro-batch of the new size")
     else:

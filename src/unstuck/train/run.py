@@ -44,6 +44,7 @@ from unstuck.train.observer import Observer, StopSignals, StopWhen
 from unstuck.train.resume import Resumption
 from unstuck.train.start import resolved
 from unstuck.train.tasks.task import Share
+from unstuck.wording import plural
 
 if TYPE_CHECKING:
     from unstuck.diagnose.engine import Diagnosis
@@ -191,8 +192,8 @@ def _open_metrics(recipe: Recipe, folder: Path, parts: Parts, resumed: Resumptio
     done = resumed is not None and resumed.update >= parts.plan.updates
     if resumed is not None and done and (folder / "summary.json").is_file():
         raise UserError(
-            f"{folder} has made {resumed.update} of {parts.plan.updates} updates. To train it longer: unstuck train "
-            f"--resume {folder} training.updates={2 * resumed.update}"
+            f"{folder} has made {resumed.update} of {plural(parts.plan.updates, 'update')}. To train it longer: "
+            f"unstuck train --resume {folder} training.updates={2 * resumed.update}"
         )
     if not (folder / "config.yaml").exists():  # config.yaml makes it a run folder, so it comes last
         parts.task.save(folder)

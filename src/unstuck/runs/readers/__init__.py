@@ -27,6 +27,7 @@ from unstuck.runs.build import Match
 from unstuck.runs.logfile import LogFile
 from unstuck.runs.run import Run
 from unstuck.runs.settle import settle_grad_norm
+from unstuck.wording import plural
 
 LEAST_CONFIDENCE = 0.5  # ours: below this a reader says itself that it is guessing
 MAX_FILES = 2000  # ours: a folder with more files than this is a dataset, not a folder of logs
@@ -139,8 +140,8 @@ def _read_folder(folder: Path, config: Path | None, beside: bool) -> list[Run]:
     if failed:
         raise UserError(failed[0])
     raise UserError(
-        f"{folder} holds no log that unstuck can read ({len(candidates)} files looked at); name the log file itself, "
-        f"in one of these formats: {', '.join(all_readers())}."
+        f"{folder} holds no log that unstuck can read ({plural(len(candidates), 'file')} looked at); name the log file "
+        f"itself, in one of these formats: {', '.join(all_readers())}."
     )
 
 

@@ -18,6 +18,7 @@ from unstuck.runs.beside import Beside, settle
 from unstuck.runs.build import NO_MATCH, Match, Points, add_inferred, sampled_lines
 from unstuck.runs.logfile import MAX_JSON_BYTES, LogFile, number, parse_json
 from unstuck.runs.run import Event, Run, Source
+from unstuck.wording import plural
 
 FORMAT = "hf-trainer-state"
 
@@ -93,9 +94,11 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
         units |= {"train/loss": "nats/token", "val/loss": "nats/token"}
     run.series = points.series(units, as_logged)
     if torn:
-        run.notes.append(f"{log.name} is torn at its end; {len(rows)} complete rows were read.")
+        run.notes.append(
+            f"{log.name} is torn at its end; {plural(len(rows), 'complete row was', 'complete rows were')} read."
+        )
     loss = run.get("train/loss")
-    if loss is not None and (window := sampled_lines(loss.updates)):
+    if loss is not None and (window := sampled_lines(loss.updates) or 1) > 1:
         run.notes.append(f"Each train/loss is the mean over the {window} updates since the row before.")
     return [run]
 

@@ -26,6 +26,7 @@ from unstuck.runs.beside import Beside, settle
 from unstuck.runs.build import NO_MATCH, Match, Points, add_raw, changed_settings
 from unstuck.runs.logfile import LogFile, number, parse_json
 from unstuck.runs.run import Event, Run, Series, Setting, Source
+from unstuck.wording import plural
 
 FORMAT = "jsonl-metrics"
 
@@ -135,7 +136,9 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
         raise UserError(f"{log.path} has JSON lines but no loss or other series in them; name the metrics file.")
     for run in runs:
         if torn:
-            run.notes.append(f"{torn} lines are not JSON objects and were left out.")
+            run.notes.append(
+                f"{plural(torn, 'line that is no JSON object was', 'lines that are no JSON objects were')} left out."
+            )
     return runs
 
 
@@ -272,7 +275,7 @@ class _Axis:
             per_epoch = _updates_per_epoch(run)
             self.factor = per_epoch or 1.0
             self.notes.append(
-                f"The log counts epochs; one epoch is {per_epoch:g} updates by the settings."
+                f"The log counts epochs; one epoch is {plural(per_epoch, 'update')} by the settings."
                 if per_epoch
                 else "The log counts epochs and does not settle how many updates an epoch has: the x-axis is epochs."
             )

@@ -18,6 +18,7 @@ from unstuck.runs.build import NO_MATCH, Match, Points, add_inferred, changed_se
 from unstuck.runs.literal import literal_value
 from unstuck.runs.logfile import LogFile, number
 from unstuck.runs.run import Event, Run, Setting, Source
+from unstuck.wording import plural
 
 FORMAT = "nanogpt-text"
 
@@ -81,9 +82,9 @@ def match(log: LogFile) -> Match:
     if iterations and evaluations:
         return Match(0.97, f"{iterations} iteration and {evaluations} evaluation lines of nanoGPT")
     if relatives:
-        return Match(0.8, f"{evaluations} evaluation lines like nanoGPT's")
+        return Match(0.8, f"{plural(evaluations, 'evaluation line')} like nanoGPT's")
     if iterations >= 2 or evaluations >= 1:
-        return Match(0.85, f"{iterations + evaluations} lines as nanoGPT prints them")
+        return Match(0.85, f"{plural(iterations + evaluations, 'line')} as nanoGPT prints them")
     if "tokens per iteration will be" in log.head and "number of parameters" in log.head:
         return Match(0.6, "nanoGPT's header")
     return NO_MATCH
@@ -290,7 +291,11 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
             run.events.append(Event("resume", first, f"resumed at iteration {first}", source, {"changed": changed}))
             run.notes.append(
                 f"The run was resumed at iteration {first} ({source})"
-                + (f"; {dropped} points logged beyond it were superseded." if dropped else ".")
+                + (
+                    f"; {plural(dropped, 'point logged beyond it was', 'points logged beyond it were')} superseded."
+                    if dropped
+                    else "."
+                )
             )
         before.update(part.raw)
         points.extend(part.points)

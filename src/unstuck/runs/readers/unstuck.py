@@ -15,6 +15,7 @@ from unstuck.runs.beside import Beside, settle
 from unstuck.runs.build import NO_MATCH, Match, Points
 from unstuck.runs.logfile import LogFile, number, parse_json
 from unstuck.runs.run import Event, Run, Setting, Source
+from unstuck.wording import plural
 
 FORMAT = "unstuck-run"
 HIDDEN_SETTINGS = ("inject_fault",)
@@ -104,10 +105,8 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
                 start, start_source = {**start, **row}, source
             run.events = [e for e in run.events if e.update is None or e.update <= update]
             if dropped := points.drop_after(update):
-                run.notes.append(
-                    f"The run went back to update {update} ({source}); {dropped} points logged beyond it were "
-                    "superseded."
-                )
+                beyond = plural(dropped, "point logged beyond it was", "points logged beyond it were")
+                run.notes.append(f"The run went back to update {update} ({source}); {beyond} superseded.")
         if kind != "update":
             run.events.append(Event(kind, update, _text(kind, row), source, _bounded(row)))
     if not points.by_name and not start:

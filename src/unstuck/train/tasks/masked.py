@@ -31,6 +31,7 @@ from unstuck.errors import UserError
 from unstuck.evaluate.loss import TOKENS_PER_BATCH, Evaluation
 from unstuck.train.tasks import token_data
 from unstuck.train.tasks.task import Autocast, Loss, MicroBatches, Share, on_device
+from unstuck.wording import plural
 
 Ids = npt.NDArray[np.int64]
 
@@ -222,13 +223,12 @@ class Masked:
         notes = []
         steps = self._micro_steps(0), self._micro_steps(self.updates)
         if steps[0] < steps[1]:
-            notes.append(
-                f"Updates begin with {steps[0]} micro-batches and end with {steps[1]} (task.start_batch_share)."
-            )
+            first = plural(steps[0], "micro-batch", "micro-batches")
+            notes.append(f"Updates begin with {first} and end with {steps[1]} (task.start_batch_share).")
         for stage in self.stages[1:]:
             notes.append(
                 f"From update {stage.first_update:,} on, windows have {stage.context} tokens and micro-batches "
-                f"{stage.batch_size} windows (task.long_context)."
+                f"{plural(stage.batch_size, 'window')} (task.long_context)."
             )
         return tuple(notes)
 

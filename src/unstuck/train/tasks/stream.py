@@ -21,6 +21,7 @@ from unstuck.evaluate.loss import Evaluation
 from unstuck.evaluate.stream import StreamValidation
 from unstuck.train.tasks.causal import Causal, TokenData
 from unstuck.train.tasks.task import Autocast, Loss, MicroBatches, Share, on_device
+from unstuck.wording import plural
 
 STRETCH_WINDOWS = 16  # at least, for models with slots alone
 
@@ -66,7 +67,8 @@ class Stream(Causal):
         if self.streams:
             if self.streams > data.examples:
                 raise UserError(
-                    f"The text has {data.examples} windows for {self.streams} streams (batch_size x accumulation); set "
+                    f"The text has {plural(data.examples, 'window')} for {plural(self.streams, 'stream')} "
+                    "(batch_size x accumulation); set "
                     f"training.batch_size={max(1, data.examples // self.accumulation // 8)} or give more text."
                 )
             self.stream_order = StreamOrder(
@@ -82,7 +84,7 @@ class Stream(Causal):
             self.validation_targets = self.stream_validation.targets
             self.notes = (
                 *self.notes,
-                f"The text is read in order, as {self.streams} streams, because the model remembers.",
+                f"The text is read in order, as {plural(self.streams, 'stream')}, because the model remembers.",
             )
 
     def model_arguments(self) -> dict[str, Any]:
@@ -145,8 +147,8 @@ def _check(sleep: SleepConfig, rows: int, share: Share) -> None:
         return
     if sleep.updates > sleep.every_updates:
         raise UserError(
-            f"model.sleep.updates={sleep.updates} is longer than the {sleep.every_updates} updates awake before it; "
-            f"set model.sleep.updates={sleep.every_updates} or less."
+            f"model.sleep.updates={sleep.updates} is longer than the {plural(sleep.every_updates, 'update')} awake "
+            f"before it; set model.sleep.updates={sleep.every_updates} or less."
         )
     if sleep.windows < rows * sleep.updates:
         raise UserError(

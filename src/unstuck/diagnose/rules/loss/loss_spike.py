@@ -30,6 +30,7 @@ import numpy as np
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.statistics import Spike, spikes
+from unstuck.wording import plural
 
 MIN_POINTS = 30
 # Spikes worth a warning cost more than 2 % of the run: PaLM's restarts gave up 100-500 updates of some 10^4 each.
@@ -66,7 +67,7 @@ def check(case: Case) -> Outcome:
     lasting = [s for s in found if s.back is None or s.back - s.start >= LASTS]
     serious = costly or len(lasting) >= MANY or worst.back is None
     update = int(loss.updates[worst.start])
-    after = "never recovered" if worst.back is None else f"was back after {cost(worst)} updates"
+    after = "never recovered" if worst.back is None else f"was back after {plural(cost(worst), 'update')}"
     return Found(
         title=f"Loss jumped by {worst.height:.3g} at update {update} and {after}"
         + (f"; {len(found)} such jumps" if len(found) > 1 else ""),

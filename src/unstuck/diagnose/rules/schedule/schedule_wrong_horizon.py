@@ -38,6 +38,7 @@ from unstuck.diagnose.lr_curve import answers, applied, comeback, dead_tail, fit
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.runs import Series
+from unstuck.wording import plural
 
 # A horizon off by less than half leaves a cosine with 15 % of its peak at the end (cos at 2/3 of the way: 25 %), which
 # nanoGPT's own floor of 10 % is close to; beyond it most of the annealing is missing.
@@ -127,8 +128,7 @@ def _cause(case: Case, ratio: float) -> Cause:
     passes = ratio * (_planned(case) or 0.0) / per_epoch if per_epoch else 0.0
     # a whole number of epochs to within the windows that a split may lose at its end
     if ratio > 1 and n > 1 and round(passes) >= 1 and abs(passes - round(passes)) < min(0.05, MATCH * round(passes)):
-        of = "1 epoch" if round(passes) == 1 else f"{round(passes):,} epochs"
-        return Cause(f"it is {of} counted in micro-batches, {n} to an update", True)
+        return Cause(f"it is {plural(round(passes), 'epoch')} counted in micro-batches, {n} to an update", True)
     return Cause("", False)
 
 
@@ -248,7 +248,7 @@ def _by_log(case: Case, series: Series, planned: float | None) -> Found | None:
             at = "0" if tail.level <= DEAD_LEVEL else number(float(series.values[-1]))
             title = (
                 f"The schedule ended at update {tail.first_update:,} of {length:,.0f}{told}; "
-                f"the last {idle:,} updates ran at a learning rate of {at}"
+                f"the last {plural(idle, 'update')} ran at a learning rate of {at}"
             )
             index = int(np.searchsorted(series.updates, tail.first_update))
             statistic = "share of the run at the end of the schedule"
