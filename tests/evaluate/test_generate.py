@@ -117,6 +117,26 @@ def test_a_row_of_a_batch_is_what_it_is_alone_also_beyond_the_context(architectu
     assert torch.allclose(expected, found, atol=1e-5)
 
 
+class Tired(torch.nn.Module):
+    """Wants to end, and next to that to say 1."""
+
+    context = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits_V = torch.nn.Parameter(torch.tensor([2.0, 1.9, 0.0]))
+
+    def forward(self, tokens_NT: torch.Tensor) -> torch.Tensor:
+        return self.logits_V.expand(*tokens_NT.shape, 3)
+
+
+def test_an_end_token_in_the_prompt_makes_no_text_longer() -> None:
+    """It stands before a document, and behind every earlier answer of a conversation."""
+    for prompt in ([2], [0, 2], [2, 0, 2, 0, 2]):
+        (row,) = complete(Tired(), [prompt], sampling=Sampling(0.0, None, None, 1.3), max_tokens=4, end=0)
+        assert (row.tokens, row.ended) == ([], True)
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_cached_keys_and_values_give_the_logits_of_the_whole_window(full: bool) -> None:
     torch.manual_seed(1)

@@ -100,6 +100,8 @@ def stream(
             seen_NV = torch.zeros(len(prompts), logits_NV.shape[-1], dtype=torch.bool)
             for row, prompt in enumerate(prompts):
                 seen_NV[row, [int(i) for i in prompt]] = True
+            if end is not None:  # no repetition: it stands before every document and behind every answer of a talk
+                seen_NV[:, end] = False
         if forbidden:
             logits_NV[:, list(forbidden)] = float("-inf")
         drawn_N = choose(logits_NV, seen_NV[active], sampling, [generators[row] for row in active])
