@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 from unstuck.data.documents import Document
 from unstuck.wording import plural
 
-# The longest header met is the small print of 1990s etexts (14,000 characters), the licence behind a book has 19,400.
+# Characters. Measured on the 24 books with a licence of shared/data/text/books: headers up to 3,043, footers up to
+# 18,510, paragraphs of credits up to 173, no transcriber's notes, nothing behind a footer. Headers of 1990s etexts hold
+# a small print of about 14,000. The limits are assumptions: room above what is known, and short beside a book, so that
+# a mark that was misread cannot take much of one.
 HEADER_LONGEST = 25_000
 FOOTER_LONGEST = 30_000
 CREDITS_LONGEST = 3_000  # of one paragraph of credits; and of a header that does not say what it is

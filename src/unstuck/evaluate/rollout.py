@@ -18,9 +18,11 @@ from unstuck.data.fields import Fields, FieldsData, prepare_fields
 from unstuck.errors import UserError
 from unstuck.evaluate.operator_losses import relative_h1, relative_l2
 from unstuck.train.load import Loaded
+from unstuck.train.tasks.operator import FIELDS_PER_BATCH
 from unstuck.wording import plural
 
-# Records that the roll-outs of one trajectory begin at, and steps whose fields are kept to be drawn.
+# Records that the roll-outs of one trajectory begin at, and steps whose fields are kept to be drawn. Assumptions:
+# starts far enough apart to be different flows (10 of 50 time units), as many pictures as fit beside each other.
 STARTS = 5
 PICTURES = 4
 
@@ -124,7 +126,7 @@ def rollout(loaded: Loaded, steps: int, data: FieldsData | None = None) -> Rollo
     loaded.model.eval()
     for step in range(1, steps + 1):
         with torch.no_grad():
-            now = torch.cat([loaded.model(part) for part in torch.split(now, 32)])
+            now = torch.cat([loaded.model(part) for part in torch.split(now, FIELDS_PER_BATCH)])
         true = torch.from_numpy(np.concatenate([data.test[:, s + step] for s in starts]))
         errors.append(relative_l2(now, true).double().numpy())
         repeated.append(relative_l2(first, true).double().numpy())

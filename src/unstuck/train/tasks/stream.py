@@ -23,7 +23,8 @@ from unstuck.train.tasks.causal import Causal, TokenData
 from unstuck.train.tasks.task import Autocast, Loss, MicroBatches, Share, on_device
 from unstuck.wording import plural
 
-STRETCH_WINDOWS = 16  # at least, for models with slots alone
+# At least, for models with slots alone. Assumption: slots that keep 73 % over a window keep 1 % over 16.
+STRETCH_WINDOWS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class Stream(Causal):
 
 def stretch_of(model: CortexConfig, context: int) -> int:
     """Windows that a stream reads in one go: four times what it remembers, so that memory is seldom of another place;
-    but not more, so that the streams of an update come from all over the text."""
+    but not more, so that the streams of an update come from all over the text. The recipe's 64
+    windows cost 0.06 nats beside shuffled ones, eighths of the text 0.13 (docs/LOG.md); 4 itself is an assumption."""
     return max(STRETCH_WINDOWS, 4 * model.memory.tokens // context)
 
 
