@@ -39,7 +39,7 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """exp(loss); infinite where that overflows."""
+        """exp(loss); infinite where that overflows, in float64 from 709 on."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
