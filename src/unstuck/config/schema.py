@@ -120,7 +120,9 @@ class TrainingConfig(Section):
         "auto", description="auto: bfloat16 autocast where the device computes it fast, else float32"
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    threads: int | None = Field(None, ge=1, description="CPU threads; null: all cores this process may use")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; null: what OMP_NUM_THREADS says, else all cores this process may use"
+    )
     compile: Literal["auto", "always", "never"] = Field(
         "auto", description="torch.compile; auto: only where the planned updates repay its start-up cost"
     )

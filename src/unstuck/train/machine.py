@@ -54,12 +54,16 @@ def choose(config: TrainingConfig, stored_threads: int | None = None) -> Machine
     reasons: dict[str, str] = {}
     device = _device(config.device, reasons)
     cores = max(1, usable_cores() // processes_here())
-    threads = config.threads or stored_threads or cores
+    of_openmp = _openmp_threads()
+    wish = of_openmp or cores
+    threads = config.threads or stored_threads or wish
     if config.threads:
         reasons["threads"] = "as asked"
-    elif stored_threads and stored_threads != cores:
-        usable = plural(cores, "core is usable", "cores are usable")
-        reasons["threads"] = f"as before the resume, so that losses stay the same bit for bit; {usable}"
+    elif stored_threads and stored_threads != wish:
+        now = f"OMP_NUM_THREADS is {of_openmp}" if of_openmp else plural(cores, "core is usable", "cores are usable")
+        reasons["threads"] = f"as before the resume, so that losses stay the same bit for bit; {now}"
+    elif of_openmp:
+        reasons["threads"] = "OMP_NUM_THREADS"
     else:
         reasons["threads"] = "every core that this process may use"
         if processes_here() > 1:
@@ -104,6 +108,17 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _openmp_threads() -> int | None:
+    """What OMP_NUM_THREADS asks for; of a list, one number a level of nesting, the first. None where it is no number.
+
+    torchrun sets it to 1 for several processes where nobody has set it (torch/distributed/run.py), so there 1 is not
+    taken for anybody's wish.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    threads = int(first) if first.isascii() and first.isdecimal() else 0
+    return threads if threads > 1 or (threads == 1 and processes_here() == 1) else None
 
 
 def _device(asked: str, reasons: dict[str, str]) -> torch.device:
