@@ -48,7 +48,7 @@ class Masking:
             positions_B: of the windows in the run.
         """
         T = tokens_BT.shape[1]
-        # Length, priority, fate, replacement; T more are unused, and without them runs that exist would hide other tokens.
+        # Length, priority, fate, replacement; T more are unused: without them old runs would hide other tokens.
         draws = uniform(seed, positions_B, 5 * T + 1)
         spans_BT = spans(draws[:, :T], self.longest_span)
         of_span = [np.take_along_axis(draws[:, i * T : (i + 1) * T], spans_BT, axis=1) for i in (1, 2)]

@@ -123,7 +123,7 @@ def _cut_pieces(result: Split, document: Document, share: float, seed: int) -> N
     place = 0
     for index in range(count):
         drawn = index * stride + int(draw.random() * (stride - length))
-        # The end of a paragraph is looked for within a quarter of the piece (assumption): it grows by no more than that.
+        # The end of a paragraph is looked for within a quarter of the piece, an assumption.
         begin = _line_end(text, max(place, drawn), length // 4)
         end = _line_end(text, min(len(text), begin + length), length // 4)
         if begin > place:
