@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from unstuck.config.schema import Config
+from unstuck.config.schema import Config, ScheduleConfig
 from unstuck.errors import UserError
 from unstuck.train import faults, schedules
 from unstuck.wording import plural
@@ -28,13 +29,14 @@ class Derived:
 
 @dataclass(slots=True)
 class Plan:
-    """What a run is going to do."""
+    """What a run is going to do. `notes`: what of its schedule it will not come to, one sentence each."""
 
     updates: int
     warmup_updates: int
     horizon_updates: int
     tokens_per_update: int | None
     derived: list[Derived] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def values(self) -> dict[str, Any]:
         """Name -> value, as stored in the run."""
@@ -135,6 +137,7 @@ def make_plan(
         add(_published_scale(config, parameters - embedding_parameters, updates * tokens))
     for name, (value, reason) in machine.items():
         add(Derived(name, value, reason))
+    plan.notes += _not_reached(config, schedule, plan)
     return plan
 
 
@@ -147,6 +150,31 @@ def _warmup(config: Config, plan: Plan) -> Derived:
     else:
         reason = "no warm-up is asked for"
     return Derived("warmup_updates", plan.warmup_updates, reason)
+
+
+def _not_reached(config: Config, schedule: ScheduleConfig, plan: Plan) -> Iterator[str]:
+    """What the schedule has in store only after the run's end; a change of the number of updates alone can do that."""
+    updates, warmup, span = plan.updates, plan.warmup_updates, plan.horizon_updates
+    counted = schedule.warmup_updates is not None
+    if warmup > 1 and warmup >= updates:
+        fits = f"schedule.warmup_updates={updates // 10}" if counted else "schedule.horizon_updates=null"
+        yield (
+            f"The warm-up of {warmup:,} updates fills the run of {updates:,}, which ends at "
+            f"{100 * updates / warmup:.3g} % of its learning rate; to reach it, train longer or set {fits}."
+        )
+    elif schedule.kind == "wsd" and span > updates <= (begin := schedules.decay_from(schedule, updates)) + 1:
+        yield (
+            f"The decay of schedule.kind=wsd begins behind update {begin:,} of a horizon of {span:,}, and the run has "
+            f"{updates:,}: its learning rate stays at the peak; to let it fall, set schedule.horizon_updates=null."
+        )
+    elif schedule.kind == "plateau":
+        evaluations = math.ceil(updates / config.evaluation.every_updates)
+        # the first is a best, and one more than `patience` must bring no better
+        if evaluations < schedule.patience + 2:
+            yield (
+                f"With {plural(evaluations, 'evaluation')} and schedule.patience={schedule.patience} this run cannot "
+                "lower its learning rate; to let it, set a smaller evaluation.every_updates or schedule.patience."
+            )
 
 
 def step_law(parameters: int, tokens: int) -> float:

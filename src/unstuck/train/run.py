@@ -217,7 +217,7 @@ def _first_event(session: Session, folder: Path, parts: Parts, resumed: Resumpti
         **parts.task.start_row(),
         "micro_batches_per_update": session.config.training.accumulation,
         "groups": {name: {k: v for k, v in g.items() if k != "tensors"} for name, g in parts.groups.items()},
-        "notes": list(parts.task.notes),
+        "notes": [*parts.task.notes, *parts.plan.notes],
         "process": os.getpid(),
     }
     if parts.start_check is not None:

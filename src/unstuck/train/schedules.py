@@ -43,6 +43,12 @@ def warmup_updates(schedule: ScheduleConfig, planned_updates: int) -> int:
     return round((schedule.warmup_share or 0.0) * horizon(schedule, planned_updates))
 
 
+def decay_from(schedule: ScheduleConfig, planned_updates: int) -> int:
+    """The update that wsd's decay begins at."""
+    span = horizon(schedule, planned_updates)
+    return max(warmup_updates(schedule, planned_updates), span - round(schedule.decay_share * span))
+
+
 def multiplier(schedule: ScheduleConfig, update: int, *, planned_updates: int, plateau_scale: float = 1.0) -> float:
     """Share of the peak learning rate, in [0, 1], for the update with index `update`.
 
@@ -66,8 +72,8 @@ def multiplier(schedule: ScheduleConfig, update: int, *, planned_updates: int, p
     if kind == "cosine":
         return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
     if kind == "wsd":
-        decay_from = max(warmup, span - round(schedule.decay_share * span))
-        decayed = min(1.0, max(0.0, (update - decay_from) / max(1, span - decay_from)))
+        begin = decay_from(schedule, planned_updates)
+        decayed = min(1.0, max(0.0, (update - begin) / max(1, span - begin)))
         return floor + (1.0 - floor) * (1.0 - decayed)
     if kind == "polynomial":
         return float(floor + (1.0 - floor) * (1.0 - progress) ** schedule.power)
