@@ -19,7 +19,9 @@ from unstuck.config.recipe import Recipe, load_recipe
 from unstuck.config.schema import Config
 from unstuck.errors import UserError
 from unstuck.prove.compare import TRIALS_FOLDER, compare
+from unstuck.prove.progress import Progress
 from unstuck.prove.trial import changed_updates, lengths, shortened, trial_key
+from unstuck.report.html_proof import proof_body
 
 TINY = [
     "data.max_characters=60000", "data.context=16", "model.layers=1", "model.width=16", "model.heads=2",
@@ -209,3 +211,21 @@ def test_a_length_in_tokens_is_the_length_of_a_trial(tmp_path: Path):
     half = tiny(tmp_path, "training.batch_size=4", "training.tokens_per_update=320")
     assert lengths(base).tokens_per_update == round(640 / (4 * context)) * 4 * context
     assert lengths(half).tokens_per_update < lengths(base).tokens_per_update
+
+
+def test_fields_are_counted_where_there_are_no_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("neuralop")
+    base = load_recipe("navier-stokes", [
+        "data.points=16", "data.steps=4", "data.step=2", "data.train_trajectories=4", "data.validation_trajectories=2",
+        "data.test_trajectories=2", "data.pairs_per_trajectory=4", "data.solver_dt=0.1", "model.modes=4",
+        "model.width=4", "model.layers=1", "training.updates=20", "training.batch_size=4", f"runs_folder={tmp_path}",
+    ])  # fmt: skip
+    changed = base.with_changes({"optimizer.learning_rate": 1e-5}, "test")
+    proof = compare(base.config, changed.config, seeds=1, updates=20)
+    cost = json.loads(json.dumps(proof.document()))["cost"]
+    assert (cost["tokens"], cost["examples"]) == (None, 2 * 20 * 4)
+    Progress().show(proof)
+    assert capsys.readouterr().out.endswith("2 trials, 160 fields.\n")
+    page = proof_body(proof.document())
+    assert "160 fields. Same start, data order and fields in each pair" in page
+    assert "token" not in page

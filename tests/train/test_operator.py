@@ -142,6 +142,8 @@ def test_a_run_is_read_shown_and_judged_in_relative_error(trained: Path) -> None
     assert run.setting("task") == "regression"
     assert run.setting("vocabulary") is None
     summary = json.loads((trained / "summary.json").read_text())
+    assert summary["tokens"] is summary["tokens_per_second"] is None
+    assert summary["examples"] == 100 * 4
     assert set(summary["findings"]) <= {
         "gradient-norm-preclip",
         "throughput-falls",

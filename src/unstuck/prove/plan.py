@@ -87,7 +87,7 @@ class Comparison:
         keys = set(differences(self.base, self.changed))
         notes = []
         if LENGTH_KEYS & keys:
-            notes.append("The length itself is changed, so the two settings train on different numbers of tokens.")
+            notes.append("The length itself is changed, so the two settings do not train on the same amount of data.")
         if any(key.startswith("model.") for key in keys):
             notes.append("The model itself is changed, so equal seeds do not give equal initial weights.")
         return notes

@@ -231,7 +231,8 @@ def _read(job: Job, path: Path, *, reused: bool) -> Done:
         int(result["updates"]),
         number(result["val_loss"]),
         number(result["untrained"]),
-        int(result["tokens"]),
+        result["tokens"],
+        int(result["examples"]),
         float(result["seconds"]),
         reused,
     )

@@ -88,7 +88,8 @@ class Progress:
         cost = proof.document()["cost"]
         reused = sum(trial.reused for trial in proof.trials)
         kept = f", {reused} of them from disk" if reused else ""
-        print(f"Cost: {cost['seconds']:.0f} s, {cost['runs']} trials{kept}, {cost['tokens']:,} tokens.")
+        trained = cost["examples"] if cost["tokens"] is None else cost["tokens"]
+        print(f"Cost: {cost['seconds']:.0f} s, {cost['runs']} trials{kept}, {trained:,} {proof.plan.counted}.")
 
     def _line(self, text: str) -> None:
         self._clear()

@@ -24,7 +24,8 @@ class Trial:
         updates: optimizer updates trained.
         val_loss: final validation loss (nats per token, relative L2), nan where the run diverged.
         untrained: loss of a model that learned nothing: before training, at least ln V.
-        tokens: trained on.
+        tokens: trained on; None where the data have none.
+        examples: windows or fields trained on.
         seconds: of the whole worker process.
         reused: it was on disk from an earlier call.
     """
@@ -34,7 +35,8 @@ class Trial:
     updates: int
     val_loss: float
     untrained: float
-    tokens: int
+    tokens: int | None
+    examples: int
     seconds: float
     reused: bool = False
 
@@ -71,6 +73,11 @@ class Plan:
     notes: tuple[str, ...] = ()
     unit: str = "nats/token"
 
+    @property
+    def counted(self) -> str:
+        """What training is counted in."""
+        return "tokens" if self.unit == "nats/token" else "fields"
+
     def sentences(self) -> list[str]:
         """The plan as it is printed beforehand."""
         share = self.updates / self.planned_updates
@@ -80,11 +87,11 @@ class Plan:
         else:
             length += f" ({share:.0%} of the run's {self.planned_updates}, schedules scaled alike)"
         if self.changed_updates != self.updates:
-            length += f", the changed setting {plural(self.changed_updates, 'update')} for the same tokens"
+            length += f", the changed setting {plural(self.changed_updates, 'update')} for the same {self.counted}"
         cost = f"about {self.seconds:.0f} s" if math.isfinite(self.seconds) else "unknown until the first trial ends"
         lines = [
             f"{plural(self.seeds, 'seed')} x 2 settings, {self.runs} trials of {length}; {self.workers} side by side.",
-            f"Cost: {cost}, {self.tokens * self.runs:,} {'tokens' if self.unit == 'nats/token' else 'fields'}.",
+            f"Cost: {cost}, {self.tokens * self.runs:,} {self.counted}.",
         ]
         if math.isfinite(self.detectable):
             lines.append(
@@ -129,16 +136,20 @@ class Proof:
                 {"setting": t.setting, "seed": t.seed, "updates": t.updates, "val_loss": t.val_loss}
                 for t in self.trials
             ],
-            "cost": {
-                "seconds": round(self.seconds, 1),
-                "tokens": sum(t.tokens for t in (*self.trials, *self.repeats)),
-                "runs": len(self.trials) + len(self.repeats),
-            },
+            "cost": self._cost(),
         }
         if self.placebo is not None:
             document["placebo"] = self.placebo
         finite: dict[str, Any] = json_ready(document)
         return finite
+
+    def _cost(self) -> dict[str, Any]:
+        """What was spent; where there are no tokens they are null, and examples are given."""
+        trials = (*self.trials, *self.repeats)
+        cost: dict[str, Any] = {"seconds": round(self.seconds, 1), "tokens": None, "runs": len(trials)}
+        if self.plan.counted == "tokens":
+            return cost | {"tokens": sum(t.tokens or 0 for t in trials)}
+        return cost | {"examples": sum(t.examples for t in trials)}
 
     def sentence(self) -> str:
         """Verdict and measured effect in one line."""

@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     if trained.summary["stopped_by"] == "user":  # a signal to this process says nothing about the setting
         return STATUS_ORPHANED
     result = outcome(folder / "run" / "metrics.jsonl")
+    result |= {key: trained.summary[key] for key in ("tokens", "examples")}
     result["seconds"] = round(time.perf_counter() - started, 2)
     result["seconds_besides_steps"] = max(0.0, result["seconds"] - result.pop("seconds_in_steps"))
     # A trial is only its numbers: its weights would fill the disk, the curves stay.
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 def outcome(metrics: Path) -> dict[str, Any]:
     """The numbers of a trial from its `metrics.jsonl`; the loss is "nan" where the run diverged or broke off."""
     untrained, final, vocabulary = math.nan, math.nan, 2
-    done, tokens, steps = 0, 0, []
+    done, steps = 0, []
     for line in metrics.read_text(encoding="utf-8").splitlines():
         event = json.loads(line)
         if event["event"] == "start":
@@ -66,7 +67,7 @@ def outcome(metrics: Path) -> dict[str, Any]:
             untrained = loss if event["update"] == 0 else untrained
             final = loss
         elif event["event"] == "update":
-            done, tokens = event["update"], event.get("tokens", tokens)
+            done = event["update"]
             steps.append(float(event.get("time/step_ms", "nan")) / 1000)
             if not math.isfinite(float(event["train/loss"])):
                 final = math.nan
@@ -78,7 +79,6 @@ def outcome(metrics: Path) -> dict[str, Any]:
         "val_loss": final if math.isfinite(final) else "nan",
         "untrained": max(untrained, chance) if math.isfinite(untrained) else chance,
         "updates": done,
-        "tokens": int(tokens),
         "seconds_per_update": statistics.median(steps) if steps else 0.0,
         "seconds_in_steps": sum(steps),
     }

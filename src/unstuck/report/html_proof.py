@@ -59,9 +59,11 @@ def proof_body(proof: Mapping[str, Any]) -> str:
         else ""
     )
     cost = proof.get("cost") or {}
+    tokens = cost.get("tokens")
+    trained, unit = (int(cost.get("examples", 0)), "fields") if tokens is None else (int(tokens), "tokens")
     spent = (
         f"<p class='aside'>Cost: {plural(int(cost.get('runs', 0)), 'run')}, {number(cost.get('seconds', 0))} s, "
-        f"{int(cost.get('tokens', 0)):,} tokens. Same start, data order and tokens in each pair; validation loss in "
+        f"{trained:,} {unit}. Same start, data order and {unit} in each pair; validation loss in "
         f"{esc((proof.get('difference') or {}).get('unit', 'nats/token'))}, lower is better.</p>"
         if cost
         else ""

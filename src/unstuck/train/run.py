@@ -241,17 +241,18 @@ def _first_event(session: Session, folder: Path, parts: Parts, resumed: Resumpti
 
 def _summary(session: Session, parts: Parts, stopped_by: str) -> dict[str, Any]:
     state = session.state
+    in_tokens = session.task.tokenizer is not None  # fields have none
     best, final = (
         None if update is None else {"update": update, "val_loss": json_ready(loss)}
         for update, loss in ((state.best_update, state.best_loss), (state.final_update, state.final_loss))
     )
     return {
         "updates": state.update,
-        "tokens": state.tokens,
+        "tokens": state.tokens if in_tokens else None,
         "examples": state.examples,
         "unit": session.task.unit,
         "seconds": round(state.seconds, 3),
-        "tokens_per_second": round(state.tokens / state.seconds, 1) if state.seconds else 0.0,
+        "tokens_per_second": (round(state.tokens / state.seconds, 1) if state.seconds else 0.0) if in_tokens else None,
         "best": best,
         "final": final,
         "parameters": parts.parameters,
