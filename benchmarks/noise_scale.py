@@ -40,18 +40,13 @@ def gradient(session: loop.Session, position: int) -> tuple[list[torch.Tensor], 
 
 def noise_scale(session: loop.Session) -> float:
     """B_simple in tokens."""
-    small, total, tokens = 0.0, None, 0
+    small, tokens, total = 0.0, 0, list[torch.Tensor]()
     examples = session.task.batch_size * session.task.accumulation
     for number in range(BATCHES):
         found, tokens = gradient(session, number * APART * examples)
         small += sum(float(g.square().sum()) for g in found) / BATCHES
-        mean = (
-            [g / BATCHES for g in found]
-            if mean is None
-            else [m + g / BATCHES for m, g in zip(mean, found, strict=True)]
-        )
-    assert mean is not None
-    large = sum(float(m.square().sum()) for m in mean)
+        total = [t + g for t, g in zip(total, found, strict=True)] if total else found
+    large = sum(float((t / BATCHES).square().sum()) for t in total)
     signal = (BATCHES * large - small) / (BATCHES - 1)
     noise = (small - large) * tokens / (1 - 1 / BATCHES)
     return noise / signal
