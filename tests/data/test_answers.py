@@ -232,6 +232,15 @@ def test_builtin_questions_are_thousands_and_the_same_every_time() -> None:
     assert all(turn.text.strip() for c in found for turn in c.turns)
 
 
+def test_no_trained_builtin_question_tells_the_answer_of_a_held_out_one() -> None:
+    data = prepared("builtin")
+    held_out = {c.topic for c in data.held_out}
+    trained = "\n".join(turn.text for c in builtin_questions() if c.topic not in held_out for turn in c.turns)
+    descriptions = [c.turns[1].text for c in data.held_out if c.source == "purpose"]
+    assert len(descriptions) > 100
+    assert not [text for text in descriptions if text in trained]
+
+
 def test_the_first_sentence_ends_at_its_own_dot() -> None:
     assert first_sentence("Return os.path.join of both parts. More follows.") == "Return os.path.join of both parts."
     assert first_sentence("no sentence at all") is None

@@ -86,7 +86,7 @@ class AnswerData:
 
     Attributes:
         train: training examples.
-        validation: held-out examples by source; a prompt is never on both sides.
+        validation: held-out examples by source; a topic is never on both sides.
         held_out: the conversations that `validation` is made of, for those who want to hear the model's own answers.
         tokenizer: gives and takes the ids.
         template: how conversations became tokens.
@@ -133,11 +133,11 @@ class AnswerData:
 
 
 def prepare_answers(config: AnswersConfig, *, seed: int = 0, tokenizer: TextTokenizer | None = None) -> AnswerData:
-    """Read the conversations that `config` names, split them by prompt and turn them into tokens.
+    """Read the conversations that `config` names, split them by topic and turn them into tokens.
 
     Args:
         config: the data section.
-        seed: draws the held-out prompts; not the seed of a run, see `unstuck.data.split`.
+        seed: draws the held-out topics; not the seed of a run, see `unstuck.data.split`.
         tokenizer: of a pretrained model; None: the file that `config.tokenizer` names.
 
     Raises:
@@ -147,11 +147,11 @@ def prepare_answers(config: AnswersConfig, *, seed: int = 0, tokenizer: TextToke
     template = make_template(config.template, tokenizer)
     conversations, notes = read_conversations(config.source)
     if config.max_examples is not None:
-        conversations = sorted(conversations, key=lambda c: _rank(_prompt(c), seed + 1))[: config.max_examples]
-    held_out_prompts = _held_out_prompts(conversations, config.validation_share, seed)
+        conversations = sorted(conversations, key=lambda c: _rank(_topic(c), seed + 1))[: config.max_examples]
+    held_out_topics = _held_out_topics(conversations, config.validation_share, seed)
 
     def trained(conversation: Conversation) -> bool:
-        return (conversation.part or "train") == "train" and _prompt(conversation) not in held_out_prompts
+        return (conversation.part or "train") == "train" and _topic(conversation) not in held_out_topics
 
     fitting = Fitting(template, config.context, shorten=config.too_long == "shorten")
     train = Examples.of(fitted for c in conversations if trained(c) and (fitted := fitting.fit(c.turns)))
@@ -248,25 +248,31 @@ def _first_answer(turns: Sequence[Turn]) -> int:
     return next(index for index, turn in enumerate(turns) if turn.role == "assistant")
 
 
-def _held_out_prompts(conversations: Sequence[Conversation], share: float, seed: int) -> set[str]:
-    """Prompts that are not trained on: of the data's own split, else this share of every source, drawn by their hash.
+def _held_out_topics(conversations: Sequence[Conversation], share: float, seed: int) -> set[str]:
+    """Topics that are not trained on: of the data's own split, else this share of every source, drawn by their hash.
 
-    The first prompt of a conversation decides, whatever its source, so that copies of it are all on one side.
+    The first prompt of a conversation is its topic where the data name none, whatever its source, so that copies of it
+    are all on one side.
     """
     if any(c.part for c in conversations):
-        return {_prompt(c) for c in conversations if c.part == "validation"}
+        return {_topic(c) for c in conversations if c.part == "validation"}
     by_source: dict[str, set[str]] = {}
     for conversation in conversations:
-        by_source.setdefault(conversation.source, set()).add(_prompt(conversation))
+        by_source.setdefault(conversation.source, set()).add(_topic(conversation))
     found: set[str] = set()
-    for prompts in by_source.values():
-        ordered = sorted(prompts, key=lambda prompt: _rank(prompt, seed))
+    for topics in by_source.values():
+        ordered = sorted(topics, key=lambda topic: _rank(topic, seed))
         found.update(ordered[: max(1, round(share * len(ordered)))] if len(ordered) > 1 else [])
     return found
 
 
-def _prompt(conversation: Conversation) -> str:
-    """What is asked first, without regard to case and blanks; not the system's words, which many may share."""
+def _topic(conversation: Conversation) -> str:
+    """The topic that the data name; else what is asked first, without regard to case and blanks.
+
+    That is not what the system says, which many conversations may share.
+    """
+    if conversation.topic is not None:
+        return conversation.topic
     asked = [turn for turn in conversation.turns if turn.role != "assistant"]
     first = next((turn for turn in asked if turn.role == "user"), asked[0])
     return " ".join(first.text.lower().split())

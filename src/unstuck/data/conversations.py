@@ -42,11 +42,13 @@ class Conversation:
         source: label that validation losses are reported by.
         turns: at least one that asks and, last, one that answers.
         part: set where the data itself says which split it is in.
+        topic: what it asks about, where the data say so: whatever tells of one topic is held out together.
     """
 
     source: str
     turns: tuple[Turn, ...]
     part: Part | None = None
+    topic: str | None = None
 
 
 def read_conversations(source: str) -> tuple[list[Conversation], list[str]]:

@@ -21,7 +21,7 @@ from unstuck.data.corpus import builtin_identity, documented_modules
 from unstuck.errors import UserError
 
 # Raise when the questions made from the same Python change.
-FORM = 1
+FORM = 2
 # Characters of an answer. Assumption: shorter first sentences say nothing ("Helper."), and longer ones do not fit the
 # recipe's window beside their question; the longest answer left has 53 tokens (docs/systems/factlm.md).
 SHORTEST, LONGEST = 20, 160
@@ -59,22 +59,29 @@ def builtin_questions() -> list[Conversation]:
             (target / "questions.json").write_text(json.dumps(rows), encoding="utf-8")
 
         store(folder, name, write)
-    return [Conversation(kind, (Turn("user", asked), Turn("assistant", answer))) for kind, asked, answer in rows]
+    return [
+        Conversation(kind, (Turn("user", asked), Turn("assistant", answer)), topic=topic)
+        for kind, topic, asked, answer in rows
+    ]
 
 
-def _questions(module: str, entries: list[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
-    """(kind, question, answer) about one module."""
+def _questions(module: str, entries: list[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """(kind, topic, question, answer) about one module.
+
+    Questions of one topic tell each other's answers: those on one name, and on names with the same description.
+    """
     for name, text in entries:
         if any(part.startswith("_") for part in name.split(".")):
             continue
         purpose = first_sentence(text)
+        topic = purpose or name
         if purpose:
-            yield "purpose", _worded(PURPOSE, name, module, purpose), purpose
+            yield "purpose", topic, _worded(PURPOSE, name, module, purpose), purpose
             # Of names a half, of modules a third: assumption, so that answers that are sentences outnumber the others.
             if name != module and _drawn(name, "finding") % 2:
-                yield "finding", _worded(FINDING, name, module, purpose), f"{name}."
+                yield "finding", topic, _worded(FINDING, name, module, purpose), f"{name}."
         if name != module and _drawn(name, "place") % 3 == 0:
-            yield "place", _worded(PLACE, name, module, ""), f"It is defined in {module}."
+            yield "place", topic, _worded(PLACE, name, module, ""), f"It is defined in {module}."
 
 
 def first_sentence(text: str) -> str | None:

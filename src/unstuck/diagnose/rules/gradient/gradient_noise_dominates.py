@@ -35,8 +35,8 @@ from unstuck.diagnose.statistics import fall, noise_sd
 
 MIN_POINTS = 60  # 30 in the second half, 10 in each of its outer thirds
 FAR_BELOW = 0.01  # a hundredth of the critical batch: 99 % of an update's squared length is noise (McCandlish eq. 2.9)
-# Kaplan's law is for tokens of GPT-2's vocabulary; another one's nats are scaled by the two vocabularies' ln V, which is
-# an assumption. Measured at 1.6-2.0 nats a character: 1,900-8,400 tokens (benchmarks/noise_scale.py, docs/LOG.md). There
+# Kaplan's law is for tokens of GPT-2's vocabulary; another one's nats are scaled by the two vocabularies' ln V: an
+# assumption. Measured at 1.6-2.0 nats a character: 1,900-8,400 tokens (benchmarks/noise_scale.py, docs/LOG.md). There
 # the law says 8M to 23M unscaled and 0.1M to 0.4M scaled, so it still calls a batch of characters small too readily.
 KAPLAN_VOCABULARY = 50_257
 SCATTER_OVER_PROGRESS = 5.0  # scatter of one logged loss against the progress of half a run
