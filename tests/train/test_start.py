@@ -29,6 +29,15 @@ def test_model_and_tokenizer_are_taken_over_from_the_start(tiny: Make, base: Pat
     assert second.tokenizer.to_json() == (base / "tokenizer.json").read_text(encoding="utf-8")
 
 
+def test_a_start_that_has_seen_the_validation_text_is_told_of(tiny: Make, base: Path) -> None:
+    def notes(*settings: str) -> str:
+        recipe = tiny(f"start_from={base}", "model.architecture=from-start", "data.tokenizer=from-start", *settings)
+        return " ".join(rows(train(recipe, report=False).folder, "start")[0]["notes"])
+
+    assert "hold out the same with data.validation_share=" in notes("data.validation_share=0.3", "name=other")
+    assert "hold out the same" not in notes("seed=5", "name=same")
+
+
 def test_a_start_is_asked_for_where_none_is_named(tiny: Make) -> None:
     with pytest.raises(UserError, match="start_from=RUN"):
         train(tiny("model.architecture=from-start"))

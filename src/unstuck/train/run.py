@@ -30,7 +30,7 @@ from unstuck import __version__
 from unstuck.config.recipe import Recipe
 from unstuck.errors import UserError
 from unstuck.json_ready import json_ready
-from unstuck.train import checkpoint
+from unstuck.train import checkpoint, start
 from unstuck.train import resume as resuming
 from unstuck.train.accumulation import in_tokens
 from unstuck.train.assemble import Parts, make_session, prepare_parts
@@ -42,7 +42,6 @@ from unstuck.train.loop import Session, train_updates
 from unstuck.train.metrics import MetricsWriter
 from unstuck.train.observer import Observer, StopSignals, StopWhen
 from unstuck.train.resume import Resumption
-from unstuck.train.start import resolved
 from unstuck.train.tasks.task import Share
 from unstuck.wording import plural
 
@@ -94,7 +93,7 @@ def train(
         signals = StopSignals(under_torchrun=share.processes > 1)
         if resume is None:  # before the folder is made: a mistake in the recipe leaves none behind
             with together(share):
-                recipe = in_tokens(resolved(recipe), share.processes)
+                recipe = in_tokens(start.resolved(recipe), share.processes)
             parts = _prepared(recipe, share)
             with together(share):
                 made = "" if share.rank else str(_made(folder, recipe, fresh=fresh))
@@ -223,9 +222,8 @@ def _first_event(session: Session, folder: Path, parts: Parts, resumed: Resumpti
     if parts.start_check is not None:
         row |= parts.start_check.row()
         row["notes"] += parts.start_check.notes()
-    start = session.config.start_from
-    if resumed is None and start is not None and (note := checkpoint.instead_of_best(Path(start).expanduser())):
-        row["notes"].append(note)
+    if resumed is None:
+        row["notes"] += start.notes(session.config)
     if resumed is not None and session.metrics.size:
         row |= {
             "event": "resume",

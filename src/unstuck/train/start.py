@@ -13,6 +13,8 @@ from unstuck.errors import UserError
 from unstuck.train import checkpoint
 
 FROM_START = "from-start"
+# Settings of the data section that decide which part of a source is held out.
+HELD_OUT_BY = ("validation_share", "validation_split", "sources", "remove_licences", "max_characters", "max_examples")
 NO_FILE = ("char", "bpe", "wordpiece", "from-model", FROM_START)  # what data.tokenizer says beside a path
 
 
@@ -61,6 +63,36 @@ def checkpoint_of(start_from: str) -> Path:
     if found is None:
         raise UserError(f"start_from={start_from} holds no checkpoint; name a run folder or a checkpoint in it.")
     return found
+
+
+def notes(config: Config) -> list[str]:
+    """What a user must know of the weights that `start_from` names, one sentence each.
+
+    Raises:
+        UserError: there is no checkpoint.
+    """
+    if config.start_from is None:
+        return []
+    found = checkpoint_of(config.start_from)
+    instead = checkpoint.instead_of_best(Path(config.start_from).expanduser())
+    said = [instead] if instead else []
+    try:
+        before, now = config_of(found).data.model_dump(), config.data.model_dump()
+    except UserError:  # weights can be used without their recipe
+        return said
+    other = [key for key in HELD_OUT_BY if before.get(key) != now.get(key)]
+    if other and before["kind"] == now["kind"] and _same_place(before["source"], now["source"]):
+        settings = " ".join(f"data.{key}={'null' if before[key] is None else before[key]}" for key in other)
+        said.append(
+            f"{config.start_from} was trained on a part of the text that is held out here, so the validation loss is "
+            f"too low; hold out the same with {settings}."
+        )
+    return said
+
+
+def _same_place(one: str, other: str) -> bool:
+    paths = Path(one).expanduser(), Path(other).expanduser()
+    return one == other or (all(path.exists() for path in paths) and paths[0].samefile(paths[1]))
 
 
 def tokenizer_file(found: Path) -> Path:
