@@ -199,10 +199,12 @@ def test_what_is_no_file_of_fields_is_one_sentence_and_is_not_executed(
     (tmp_path / "pickled.npy").write_bytes(pickle.dumps([Harmful()]))
     (tmp_path / "torn.npz").write_bytes(b"PK\x03\x04")
     np.save(tmp_path / "flat.npy", np.zeros((4, 5, 6, 7)))
+    np.save(tmp_path / "cube.npy", np.zeros((4, 8, 8, 8)))
     np.save(tmp_path / "few.npy", np.zeros((4, 5, 8, 8)))
     np.savez(tmp_path / "names.npz", p=np.zeros(3), q=np.zeros(3))
     (tmp_path / "empty").mkdir()
-    for name in ("harmful.pt", "pickled.npy", "torn.npz", "flat.npy", "few.npy", "names.npz", "empty", "missing"):
+    files = ("harmful.pt", "pickled.npy", "torn.npz", "flat.npy", "cube.npy", "few.npy", "names.npz")
+    for name in (*files, "empty", "missing"):
         with pytest.raises(UserError):
             prepare_fields(FieldsConfig(source=str(tmp_path / name)))
     assert "this ran" not in capsys.readouterr().out

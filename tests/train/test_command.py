@@ -95,7 +95,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tiny: Make, recipe_file: Path, tmp_p
     assert stopped["stopped_by"] == "user"
     assert (tmp_path / "r" / "checkpoints" / f"update-{stopped['updates']:08d}").is_dir()
     assert "update 1" in err or "before training" in err
-    assert "tokens/s" in err or stopped["updates"] < 10 or out
+    assert "run folder r" in out
 
 
 def test_killed_at_random_moments_it_ends_in_the_same_weights(tiny: Make, recipe_file: Path, tmp_path: Path) -> None:

@@ -143,6 +143,11 @@ def _time_second(file: Path, u: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """(R, T, X, Y), from that or from (R, X, Y, T): space is the two neighbouring axes of equal length."""
     if u.ndim == 3:
         u = u[None]
+    if u.ndim == 4 and len(set(u.shape[1:])) == 1:
+        raise UserError(
+            f"{file} has an array of shape {u.shape}, in which time cannot be told from space; leave out a record, so "
+            "that it is (trajectories, times, X, X)."
+        )
     if u.ndim == 4 and u.shape[2] == u.shape[3]:
         return u
     if u.ndim == 4 and u.shape[1] == u.shape[2]:
