@@ -207,15 +207,16 @@ def answered(made: Recipe, run: Path, documents: int = 200) -> tuple[int, int]:
 def table(given: argparse.Namespace, folder: Path) -> None:
     rows = [json.loads(line) for line in given.out.read_text().splitlines()]
     base = {row["seed"]: row["loss"] for row in rows if row["what"] == "ablation" and row["name"] == "gpt"}
-    cost = {row["name"]: row["ms"] for row in rows if row["what"] == "compute"}
-    print("| setting | nats/token by seed | against the GPT | ms/update | parameters |\n|---|---|---|---|---|")
+    print("| setting | nats/token by seed | against the GPT | CPU seconds | parameters |\n|---|---|---|---|---|")
     for name in SETTINGS:
         found = {row["seed"]: row for row in rows if row["what"] == "ablation" and row["name"] == name}
         if found:
             losses = " ".join(f"{row['loss']:.4f}" for row in found.values())
-            gain = statistics.mean(row["loss"] - base[seed] for seed, row in found.items())
+            gains = [row["loss"] - base[seed] for seed, row in found.items()]
+            spread = f" ± {statistics.stdev(gains):.4f}" if len(gains) > 1 else ""
+            seconds = statistics.median(row["seconds"] for row in found.values())
             parameters = next(iter(found.values()))["parameters"]
-            print(f"| {name} | {losses} | {gain:+.4f} | {cost.get(name, float('nan')):.1f} | {parameters:,} |")
+            print(f"| {name} | {losses} | {statistics.mean(gains):+.4f}{spread} | {seconds:.0f} | {parameters:,} |")
 
 
 def record(given: argparse.Namespace, row: dict[str, Any]) -> None:
