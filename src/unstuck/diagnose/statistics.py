@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 # A normal distribution's standard deviation in median absolute deviations: 1 / Phi^-1(3/4).
 MAD_TO_SD = 1.4826
+FEWEST_AROUND = 12  # points whose scatter is the noise of a start: 10 second differences, known to a quarter
 
 
 def mad_sd(values: Floats) -> float:
@@ -36,6 +37,21 @@ def noise_sd(values: Floats) -> float:
         return float("nan")
     second = np.diff(values, n=2)
     return float(MAD_TO_SD * np.median(np.abs(second)) / np.sqrt(6.0))
+
+
+def noise_at_start(values: Floats, early: int) -> float:
+    """Noise of one point where the first `early` values are highest; 0.0 where it cannot be known.
+
+    Errors that fall to a hundredth scatter less and less, so the noise of the second half says too little of the first
+    points. It is what the points around the top scatter, but no more than the second half's relative noise gives: a
+    blow-up is in the former, not in the latter.
+    """
+    half = values[len(values) // 2 :]
+    later = float(np.nan_to_num(noise_sd(half)))
+    around = values[: max(FEWEST_AROUND, 2 * int(1 + np.argmax(values[1:early])))]
+    level = abs(float(np.median(half)))
+    relative = later / level * abs(float(np.median(around))) if level > 0 else 0.0
+    return max(later, min(float(np.nan_to_num(noise_sd(around))), relative))
 
 
 def running_median(values: Floats, window: int) -> Floats:

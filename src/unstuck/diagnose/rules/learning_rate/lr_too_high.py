@@ -145,7 +145,7 @@ def _blow_up(case: Case, scale: Scale | None, peak: float) -> Sign | None:
     values, updates = case.loss.values, case.loss.updates
     first = float(values[0])
     early = max(4, int(np.ceil(EARLY * len(values))))
-    noise = case.loss_noise if case.loss_noise > 0 else 0.0
+    noise = statistics.noise_at_start(values, early)
     z = statistics.false_alarm_z(early)
     limit = first + max(BLOW_UP * abs(first), z * noise)
     above = np.flatnonzero(values[1:early] > limit) + 1

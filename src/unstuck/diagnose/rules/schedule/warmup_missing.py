@@ -101,7 +101,7 @@ def _damage(case: Case, peak: float) -> Evidence | None:
         return None
     values, updates = case.loss.values, case.loss.updates
     first, early = float(values[0]), max(4, int(np.ceil(EARLY * len(values))))
-    noise = case.loss_noise if case.loss_noise > 0 else 0.0
+    noise = statistics.noise_at_start(values, early)
     limit = max(BLOW_UP * abs(first), statistics.false_alarm_z(early) * noise)
     top = 1 + int(np.argmax(values[1:early]))
     if float(values[top]) - first > limit:
