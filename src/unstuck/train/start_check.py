@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ class StartCheck:
         adapters: tensors of adapters.
         unreached: those of them that no gradient reaches.
         published: loss that this model is known to have on the text it was made for; None: not known.
+        own_ids: the tokenizer is known to be the model's own.
     """
 
     losses: dict[int, float]
@@ -77,6 +78,7 @@ class StartCheck:
     adapters: int = 0
     unreached: tuple[str, ...] = ()
     published: float | None = None
+    own_ids: bool = False
 
     @property
     def chance(self) -> float:
@@ -110,7 +112,7 @@ class StartCheck:
                 f"loss is {loss:.2f} nats as they are and {self.losses[best]:.2f} with the targets moved by {best:+d}. "
                 "Labels must be shifted exactly once, by the data or by the model; mend the data set."
             )
-        if loss > OTHER_IDS_LOSS * self.chance:
+        if loss > OTHER_IDS_LOSS * self.chance and not self.own_ids:
             return (
                 f"The first loss is {loss:.2f} nats, worse than a guess among all ids alike ({self.chance:.2f}), so "
                 "these ids are not the model's; use its own tokenizer: data.tokenizer=from-model."
@@ -271,7 +273,8 @@ def checked_start(config: Config, task: Task, model: nn.Module, autocast: Autoca
     """
     if config.model.architecture != "pretrained":
         known_tokens = config.start_from is not None and task.tokenizer is not None
-        return check_start(task, model, autocast) if known_tokens else None
+        measured = check_start(task, model, autocast) if known_tokens else None
+        return None if measured is None else replace(measured, own_ids=True)
     found = check_start(task, model, autocast, name=config.model.path)
     problem = None if found is None else found.problem()
     if problem is not None and config.model.start_check == "stop":

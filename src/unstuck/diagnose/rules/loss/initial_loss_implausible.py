@@ -97,8 +97,9 @@ def _first(case: Case) -> Series | None:
 def _pretrained(case: Case, series: Series, value: float, known: float | None) -> Outcome:
     chance = case.chance
     if known is not None:
-        # halfway from the known loss to ln V; without ln V, twice the known loss
-        threshold = (known + chance) / 2 if chance is not None else 2 * known
+        # halfway from the known loss to ln V; without ln V, twice the known loss. A base that is too sure of itself may
+        # be known to start above ln V on text of another kind.
+        threshold = max((known + chance) / 2, (1 + SAME) * known) if chance is not None else 2 * known
     else:
         if chance is None:
             return CouldNotCheck(("vocabulary",))
