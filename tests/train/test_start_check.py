@@ -131,9 +131,7 @@ def test_a_base_that_is_sure_of_the_wrong_text_is_taken_for_one_with_other_ids(b
     assert found.losses[0] > 1.05 * found.chance
     assert "worse than a guess" in (found.problem() or "")
     assert "tokens later" not in (found.problem() or "")
-    assert (
-        replace(found, own_ids=True).problem() is None
-    )  # where the tokenizer is known to be the model's, as by start_from
+    assert replace(found, own_ids=True).problem() is None  # start_from knows that the ids are the model's
 
 
 @pytest.mark.parametrize(("change", "where"), [(_later, "1 token later"), (_earlier, "1 token earlier")])

@@ -36,6 +36,7 @@ def command(
         raise UserError(f"{folder} is not empty, and nothing is overwritten; name a new folder.")
 
     from unstuck.models.hf_export import export
+    from unstuck.train.checkpoint import find
     from unstuck.train.load import load_checkpoint
 
     loaded = load_checkpoint(checkpoint, "last" if last else "best")
@@ -48,6 +49,9 @@ def command(
         print(json.dumps(document | ({} if base is None else {"base": base})))
         return
     print(f"{loaded.path} is written to {folder}: {', '.join(_files(folder))}")
+    newest = find(checkpoint)
+    if not last and newest is not None and newest.name != loaded.path.name:
+        print(f"It is the run's best; the last checkpoint is {newest.name}, which --last exports.")
     if base is not None:
         print(_where(base))
 
