@@ -279,6 +279,11 @@ def test_only_what_is_piped_in_takes_the_place_of_a_prompt(
         for stdin in (empty, None):
             monkeypatch.setattr("sys.stdin", stdin)
             assert written(str(runs[0])) == alone
+    ours, theirs = os.pipe()  # nobody ever writes to it, nor closes it
+    with open(ours) as silent:
+        monkeypatch.setattr("sys.stdin", silent)
+        assert written(str(runs[0])) == alone
+    os.close(theirs)
     monkeypatch.setattr("sys.stdin", io.StringIO("two 7: the\n"))
     assert written(str(runs[0])) == written(str(runs[0]), "two 7: the")
     monkeypatch.setattr("sys.stdin", io.StringIO("never read"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -24,6 +25,7 @@ unstuck generate runs/factlm-chat "What does json.dumps do?" --preset exact
 unstuck generate runs/factlm-chat --chat
 """
 DOCUMENT_START = "\n"  # for tokenizers without an end-of-text token, which else stands before every document
+SILENCE_SECONDS = 2.0  # assumption: who pipes a prompt has begun to write when the model is loaded
 
 
 def command(
@@ -102,15 +104,30 @@ def command(
 
 
 def _piped() -> str | None:
-    """The text on standard input without its last line end; None where nobody pipes any."""
+    """The text on standard input without its last line end; None where nobody pipes any.
+
+    A program that starts others (an agent, a scheduler) may leave them a pipe that it never writes to nor closes: one
+    that stays silent is no prompt.
+    """
     try:
-        text = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
+        if sys.stdin is None or sys.stdin.isatty() or _is_silent(sys.stdin):
+            return None
+        text = sys.stdin.read()
         text.encode()  # other bytes may come as surrogates, which no tokenizer takes
     except UnicodeError:
         raise UserError("What is piped in is not UTF-8 text; pipe text, or give PROMPT behind CHECKPOINT.") from None
     except (OSError, ValueError):  # closed, or open for writing only, as nohup leaves it
         return None
     return text.removesuffix("\n").removesuffix("\r") or None
+
+
+def _is_silent(stream: TextIO) -> bool:
+    """Whether nothing comes through a pipe for a while; never of a file, nor of what is no file of the system."""
+    try:
+        readable, _, _ = select.select([stream.fileno()], [], [], SILENCE_SECONDS)
+    except (OSError, ValueError):
+        return False
+    return not readable
 
 
 def _sampling(
