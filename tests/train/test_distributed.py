@@ -123,7 +123,7 @@ def test_two_processes_give_the_losses_of_one_resume_each_others_checkpoints_and
         assert losses(tmp_path / name) == pytest.approx(losses(one["muon"]), abs=1e-5), name
         resumed = rows(tmp_path / name, "resume")[-1]
         assert resumed["update"] == 45
-        assert "1 processes instead of 2" in " ".join(resumed["dropped"])
+        assert "1 process instead of 2" in " ".join(resumed["dropped"])
 
 
 PATIENT = """
