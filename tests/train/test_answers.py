@@ -73,8 +73,8 @@ def test_neither_padding_nor_other_examples_change_the_loss_of_an_answer(base: P
     assert float(together) == float(other)
 
 
-def test_the_record_counts_answer_tokens_only(chat: Recipe) -> None:
-    result = train(chat, report=False)
+def test_the_record_counts_answer_tokens_only(chat: Recipe, tmp_path: Path) -> None:
+    result = train(chat, folder=tmp_path / "run", report=False)
     events = [json.loads(line) for line in (result.folder / "metrics.jsonl").read_text().splitlines()]
     start = next(event for event in events if event["event"] == "start")
     loaded = load_checkpoint(result.folder)
