@@ -84,8 +84,8 @@ def notes(config: Config) -> list[str]:
     if other and before["kind"] == now["kind"] and _same_place(before["source"], now["source"]):
         settings = " ".join(f"data.{key}={'null' if before[key] is None else before[key]}" for key in other)
         said.append(
-            f"{config.start_from} was trained on a part of the text that is held out here, so the validation loss is "
-            f"too low; hold out the same with {settings}."
+            f"{config.start_from} held out other text, so it may have been trained on what is held out here and the "
+            f"validation loss be too low; hold out the same with {settings}."
         )
     return said
 
