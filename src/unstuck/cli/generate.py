@@ -42,7 +42,7 @@ def command(
     top_p: Annotated[float | None, typer.Option(help="only the fewest tokens that sum to p; after top-k")] = None,
     repetition_penalty: Annotated[
         float | None,
-        typer.Option(help="makes tokens of the prompt and the text less probable (1.2: CTRL's); 1: none; comes first"),
+        typer.Option(help="makes tokens of prompt and text, but the end token, less probable (1.2: CTRL's); 1: none"),
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="at most so many tokens")] = 200,
     samples: Annotated[int, typer.Option(min=1, help="so many texts; text i is the same whatever their number")] = 1,

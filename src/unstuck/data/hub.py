@@ -18,7 +18,7 @@ from unstuck.errors import UserError
 
 PREFIX = "hub:"
 SAVED = ("dataset_info.json", "dataset_dict.json")  # what `save_to_disk` leaves in a folder
-SECONDS_TO_ANSWER = 10.0
+SECONDS_TO_ANSWER = 10.0  # assumption: a hub that can be used answers one small question in that time
 USUAL_COLUMNS = ("text", "content", "document")
 
 

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from unstuck.data.hub import SECONDS_TO_ANSWER
 from unstuck.errors import UserError
 
 CONFIG = "config.json"
@@ -124,7 +125,7 @@ def _from_hub(name: str) -> Path:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError):
         pass  # not in the cache, or not whole: ask the hub
     try:
-        files = [file.rfilename for file in HfApi().model_info(name, timeout=10).siblings or []]
+        files = [file.rfilename for file in HfApi().model_info(name, timeout=SECONDS_TO_ANSWER).siblings or []]
         wanted = [*WANTED, *([] if any(f.endswith(".safetensors") and "/" not in f for f in files) else [PICKLED])]
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except HfHubHTTPError as error:
