@@ -39,11 +39,14 @@ class Beside:
         raw: key as written -> setting.
         files: names of the files, for notes.
         notes: what was found but not used.
+        columns: what the user said about the log's columns: key as logged -> canonical series, "step", "micro_step",
+            "epoch", or "" for a column to leave out.
     """
 
     raw: Mapping[str, Setting] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_beside(log: Path, config: Path | None = None) -> Beside:

@@ -20,16 +20,39 @@ class Match(NamedTuple):
     reason: str
 
 
+# ours: points kept of one series, so that a log of 2 GB (some 20 million lines) is read in a few hundred MB.
+MAX_POINTS = 1 << 20
+SPARE = 1000  # of these, non-finite points that are kept whatever the stride
 NO_MATCH = Match(0.0, "nothing of this format in it")
 
 
 @dataclass(slots=True)
 class Column:
-    """The points of one series in the order of the log, compact."""
+    """The points of one series in the order of the log, compact; of a giant log every `stride`-th."""
 
     updates: array[int] = field(default_factory=lambda: array("q"))
     values: array[float] = field(default_factory=lambda: array("d"))
     lines: array[int] = field(default_factory=lambda: array("q"))
+    stride: int = 1
+    seen: int = 0
+
+    def add(self, update: int, value: float, line: int) -> None:
+        self.seen += 1
+        if (
+            self.stride > 1
+            and self.seen % self.stride
+            and (value - value == 0.0 or len(self.lines) > MAX_POINTS - SPARE)
+        ):
+            return  # left out, unless it is not finite
+        self.updates.append(update)
+        self.values.append(value)
+        self.lines.append(line)
+        if len(self.lines) > MAX_POINTS:
+            self.stride *= 2
+            finite = np.isfinite(np.asarray(self.values))
+            mask = np.arange(len(self.lines)) % 2 == 0
+            mask[np.flatnonzero(~finite)[:SPARE]] = True
+            self.keep(mask)
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         self.updates = array("q", np.asarray(self.updates)[mask].tobytes())
@@ -51,9 +74,7 @@ class Points:
         column = self.by_name.get(name)
         if column is None:
             column = self.by_name[name] = Column()
-        column.updates.append(update)
-        column.values.append(value)
-        column.lines.append(line)
+        column.add(update, value, line)
 
     def add_many(self, name: str, updates: Ints, values: Floats, lines: Ints) -> None:
         """Append points given as columns of shape (n,)."""

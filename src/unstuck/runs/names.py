@@ -149,20 +149,23 @@ def group_of(key: str) -> SeriesName | None:
     return None
 
 
-def assign(points: Mapping[str, int]) -> dict[str, SeriesName]:
+def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) -> dict[str, SeriesName]:
     """Which key of a log becomes which canonical series.
 
     Args:
         points: key as logged -> how many values it has.
+        columns: what the user said: key as logged -> canonical series (`Beside.columns`).
 
     Returns:
         Key as logged -> its series, for keys that have a canonical one. Each canonical series is given once.
     """
+    said = {key: name for key, name in (columns or {}).items() if key in points}
+    given = {key: by_canonical(name) for key, name in said.items() if name not in ("", *AXES)}
+    taken = {entry.canonical for entry in given.values()}
     by_name: dict[str, list[str]] = {}
     for key in points:
-        by_name.setdefault(normalise(key), []).append(key)
-    given: dict[str, SeriesName] = {}
-    taken: set[str] = set()
+        if key not in said:
+            by_name.setdefault(normalise(key), []).append(key)
     for entry in TABLE:
         if entry.canonical in taken:
             continue
@@ -171,19 +174,39 @@ def assign(points: Mapping[str, int]) -> dict[str, SeriesName]:
             given[max(candidates, key=lambda key: points[key])] = entry
             taken.add(entry.canonical)
     for key in points:
-        if key not in given and (entry_of_group := group_of(key)) and entry_of_group.canonical not in taken:
+        if key in given or key in said:
+            continue
+        if (entry_of_group := group_of(key)) and entry_of_group.canonical not in taken:
             given[key] = entry_of_group
             taken.add(entry_of_group.canonical)
     return given
 
 
-def x_axis(points: Mapping[str, int]) -> tuple[str | None, str | None, str | None]:
-    """The keys that count updates, micro-batches and epochs; None where a log has no such key."""
+AXES = ("step", "micro_step", "epoch")
 
-    def first(names: tuple[str, ...]) -> str | None:
+
+def by_canonical(name: str) -> SeriesName:
+    """The entry of a canonical series; one without a unit where the table has none of that name."""
+    return next((entry for entry in TABLE if entry.canonical == name), SeriesName(name, ()))
+
+
+def left_out(key: str, columns: Mapping[str, str]) -> bool:
+    """Whether the user said that a column is to be ignored."""
+    return columns.get(key) == ""
+
+
+def x_axis(
+    points: Mapping[str, int], columns: Mapping[str, str] | None = None
+) -> tuple[str | None, str | None, str | None]:
+    """The keys that count updates, micro-batches and epochs; None where a log has no such key."""
+    said = {name: key for key, name in (columns or {}).items() if key in points}
+
+    def first(axis: str, names: tuple[str, ...]) -> str | None:
+        if axis in said:
+            return said[axis]
         order = {name: place for place, name in enumerate(names)}
-        found = [key for key in points if normalise(key) in order]
+        found = [key for key in points if normalise(key) in order and key not in (columns or {})]
         enough = max((points[key] for key in found), default=0) / 2  # a key of a summary row is no x-axis
         return min((k for k in found if points[k] >= enough), key=lambda k: order[normalise(k)], default=None)
 
-    return first(STEP_NAMES), first(MICRO_STEP_NAMES), first(EPOCH_NAMES)
+    return first("step", STEP_NAMES), first("micro_step", MICRO_STEP_NAMES), first("epoch", EPOCH_NAMES)

@@ -9,14 +9,16 @@ with a single learning rate gives `lr/all`. The x-axis of every series is the op
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+# What the x-axis counts: where a log does not settle how many updates an epoch has, "epoch" it stays.
+Axis = Literal["update", "micro-batch", "epoch", "row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Series:
         file: the file that the points were read from.
         unit: "nats/token", "1/update", "ms", ... or None where the log does not settle it.
         logged_as: the name in the log.
+        later_files: (update, file) of a resumed run in several files: from that update on the lines are in that file.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Series:
     file: str
     unit: str | None = None
     logged_as: str | None = None
+    later_files: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not len(self.updates) == len(self.values) == len(self.lines):
@@ -61,8 +65,9 @@ class Series:
 
     def source(self, index: int) -> Source:
         """The place of one point, for evidence."""
-        line = int(self.lines[index])
-        return Source(self.file, line or None)
+        line, update = int(self.lines[index]), int(self.updates[index])
+        file = next((file for first, file in reversed(self.later_files) if update >= first), self.file)
+        return Source(file, line or None)
 
     def finite(self) -> Series:
         """The points whose value is finite."""
@@ -74,9 +79,7 @@ class Series:
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Series:
         """The points selected by a boolean mask of shape (n,)."""
-        return Series(
-            self.name, self.updates[mask], self.values[mask], self.lines[mask], self.file, self.unit, self.logged_as
-        )
+        return replace(self, updates=self.updates[mask], values=self.values[mask], lines=self.lines[mask])
 
     def at(self, update: int) -> float | None:
         """The last value logged at or before `update`; None before the first."""
@@ -120,6 +123,8 @@ class Run:
         source: what the user named: a file or a folder.
         format: the reader's name, such as `nanogpt-text`.
         format_confidence: 0 to 1, how sure the reader is that this is its format.
+        axis: what the log counts. "update" is the rule; points of an "epoch" axis are means over an epoch or follow it,
+            also where the settings gave each its update; "row" means that the log has no step at all.
         dialect: whose names the settings carry: `unstuck`, `huggingface`, `nanogpt`, `environment` or `plain`.
         series: by canonical name.
         events: in order of time.
@@ -131,6 +136,7 @@ class Run:
     source: str
     format: str
     format_confidence: float = 1.0
+    axis: Axis = "update"
     dialect: str = "plain"
     series: dict[str, Series] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)

@@ -40,7 +40,12 @@ def match(log: LogFile) -> Match:
     head = log.head.lstrip()
     if not head.startswith("{"):
         return NO_MATCH
-    text = head if _HISTORY.search(head) else log.text
+    text = head
+    if not _HISTORY.search(head):
+        first, _, more = head.partition("\n")
+        if first.rstrip().endswith("}") and more:
+            return NO_MATCH  # one object per line
+        text = log.text
     if not _HISTORY.search(text):
         return NO_MATCH
     others = [key for key in ("global_step", "max_steps", "is_world_process_zero", "epoch") if f'"{key}"' in text]

@@ -122,30 +122,30 @@ def _goes_on(group: list[Part], part: Part) -> bool:
 
 def _parts(log: LogFile) -> Iterator[Part]:
     part = Part()
-    line, counted_to = 1, 0
-    text = log.text
-    for found in _LINE.finditer(text):
-        start = found.start()
-        line += text.count("\n", counted_to, start)
-        counted_to = start
-        kind = found.lastgroup
-        if kind in ("iter_rest", "step_rest"):
-            update = int(found["iter"] if kind == "iter_rest" else found["step"])
-            if update < part.last and (update == 0 or update < part.first):
+    for first_line, text in log.pieces():
+        line, counted_to = first_line, 0
+        for found in _LINE.finditer(text):
+            start = found.start()
+            line += text.count("\n", counted_to, start)
+            counted_to = start
+            kind = found.lastgroup
+            if kind in ("iter_rest", "step_rest"):
+                update = int(found["iter"] if kind == "iter_rest" else found["step"])
+                if update < part.last and (update == 0 or update < part.first):
+                    yield part
+                    part = Part(line)
+                if part.first < 0:
+                    part.first = update
+                part.last = update
+                (_iteration if kind == "iter_rest" else _evaluation)(part, found, update, line)
+                if kind == "step_rest" and found["planned"]:
+                    part.known.setdefault("updates", Setting(int(found["planned"]), "steps", Source(log.name, line)))
+                continue
+            told = (found["told"] or "").lower()
+            if told and part.first >= 0 and not (told.startswith(_MESSAGES) or told.endswith(_FAILURES)):
                 yield part
                 part = Part(line)
-            if part.first < 0:
-                part.first = update
-            part.last = update
-            (_iteration if kind == "iter_rest" else _evaluation)(part, found, update, line)
-            if kind == "step_rest" and found["planned"]:
-                part.known.setdefault("updates", Setting(int(found["planned"]), "steps", Source(log.name, line)))
-            continue
-        told = (found["told"] or "").lower()
-        if told and part.first >= 0 and not (told.startswith(_MESSAGES) or told.endswith(_FAILURES)):
-            yield part
-            part = Part(line)
-        _header(part, found, Source(log.name, line))
+            _header(part, found, Source(log.name, line))
     yield part
 
 

@@ -75,18 +75,16 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
     points = Points(log.name)
     start: dict[str, Any] = {}
     start_source = Source(log.name, 1)
-    lines = log.lines()
-    torn = 0
-    for line, text in enumerate(lines, start=1):
+    torn: list[int] = []
+    line = 0
+    for line, text in enumerate(log.lines(), start=1):
         if not text.strip():
             continue
         try:
             row = parse_json(text)
         except ValueError:
-            torn += 1
-            where = "the last line is torn, as after a kill" if line == len(lines) else f"line {line} is not JSON"
-            run.notes.append(f"{where}; it was left out.")
-            if torn > 10:
+            torn.append(line)
+            if len(torn) > 10:
                 raise UserError(f"{log.path} has many lines that are not JSON; name the run folder itself.") from None
             continue
         if not isinstance(row, dict):
@@ -109,6 +107,9 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
                 run.notes.append(f"The run went back to update {update} ({source}); {beyond} superseded.")
         if kind != "update":
             run.events.append(Event(kind, update, _text(kind, row), source, _bounded(row)))
+    for place in torn:
+        where = "the last line is torn, as after a kill" if place == line else f"line {place} is not JSON"
+        run.notes.append(f"{where}; it was left out.")
     if not points.by_name and not start:
         raise UserError(f"{log.path} holds no event of a run; name a run folder that `unstuck train` wrote.")
     loss_unit = str(start.get("unit") or "nats/token")

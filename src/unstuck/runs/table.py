@@ -1,0 +1,339 @@
+"""Rows of numbers under a log's own key names, turned into runs: the core that most readers share.
+
+A reader fills one `Part` for each stretch of rows between two starts of the program; `runs_of` finds the x-axis, gives
+the keys their canonical names (`unstuck.runs.names`), tells several runs in one file apart, joins a resumed one, and
+settles units. What it converted or left out is in `run.notes`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from unstuck.runs import names
+from unstuck.runs.beside import Beside, settle
+from unstuck.runs.build import MAX_POINTS, SPARE, Points, changed_settings
+from unstuck.runs.logfile import number
+from unstuck.runs.run import Axis, Event, Floats, Ints, Run, Series, Setting, Source
+from unstuck.wording import plural
+
+RESUMED = re.compile(r"\bresum(?:e|ed|ing)\b", re.I)
+_FAILED = re.compile(r"\berror\b|exception|out of memory", re.I)
+_STEP_IN_TEXT = re.compile(r"\b(?:step|iter|iteration|update)s?\s*[=:#]?\s*(\d+)", re.I)
+
+
+@dataclass(slots=True)
+class Column:
+    """One key of a stretch of rows: which rows have it, and its values; of a giant log every `stride`-th row."""
+
+    rows: array[int] = field(default_factory=lambda: array("q"))
+    values: array[float] = field(default_factory=lambda: array("d"))
+    stride: int = 1
+
+    def add(self, row: int, value: float) -> None:
+        if self.stride > 1 and row % self.stride and (math.isfinite(value) or len(self.rows) > MAX_POINTS - SPARE):
+            return
+        self.rows.append(row)
+        self.values.append(value)
+        if len(self.rows) > MAX_POINTS:
+            self._thin()
+
+    def _thin(self) -> None:
+        """Keep the rows that the doubled stride divides, and non-finite values up to a thousand."""
+        rows, values = np.asarray(self.rows), np.asarray(self.values)
+        self.stride *= 2
+        keep = rows % self.stride == 0
+        keep[np.flatnonzero(~np.isfinite(values))[:SPARE]] = True
+        self.rows, self.values = _int_array(rows[keep]), array("d", values[keep].tobytes())
+
+
+@dataclass(slots=True)
+class Part:
+    """A stretch of rows between two starts of the program, by columns.
+
+    Attributes:
+        lines: the line of each row, 0 where the format has none.
+        columns: by key as logged.
+        raw: settings that this stretch printed, untranslated.
+        events: (line, text, values of a summary) in the order of the log.
+        line: where the stretch begins.
+        resumed: the log itself says that this stretch resumes a run.
+    """
+
+    lines: array[int] = field(default_factory=lambda: array("q"))
+    columns: dict[str, Column] = field(default_factory=dict)
+    raw: dict[str, Setting] = field(default_factory=dict)
+    events: list[tuple[int, str, dict[str, float]]] = field(default_factory=list)
+    line: int = 1
+    resumed: bool = False
+
+    def add(self, line: int, values: Mapping[str, float]) -> None:
+        """Append one row."""
+        row = len(self.lines)
+        self.lines.append(line)
+        for key, value in values.items():
+            column = self.columns.get(key)
+            if column is None:
+                column = self.columns[key] = Column()
+            column.add(row, value)
+
+    def add_rows(self, lines: Ints, columns: Mapping[str, tuple[Ints, Floats]]) -> None:
+        """Append many rows: their lines, shape (n,), and by key the indices of the rows that have it and its values."""
+        first = len(self.lines)
+        self.lines.frombytes(np.ascontiguousarray(lines, dtype=np.int64).tobytes())
+        for key, (rows, values) in columns.items():
+            column = self.columns.setdefault(key, Column())
+            column.rows.frombytes(np.ascontiguousarray(rows + first, dtype=np.int64).tobytes())
+            column.values.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+
+    def steps(self, said: Mapping[str, str]) -> list[float]:
+        """First, and last, finite value of the part's own x-axis; empty without one. `said`: `Beside.columns`."""
+        key = next((key for key in names.x_axis(self.counts(), said) if key is not None), None)
+        values = np.asarray(self.columns[key].values) if key is not None else np.empty(0)
+        values = values[np.isfinite(values)]
+        return [float(values[0]), float(values[-1])] if len(values) else []
+
+    def counts(self) -> dict[str, int]:
+        """How many values each key has."""
+        return {key: len(column.values) for key, column in self.columns.items()}
+
+    def resumes(self) -> tuple[int, str] | None:
+        """Line and text of the message that says the run was resumed."""
+        told = next(((line, text) for line, text, _ in self.events if RESUMED.search(text)), None)
+        return told or ((self.line, "the log goes on with a new header") if self.resumed else None)
+
+    def between(self, first: int, last: int) -> Part:
+        """The rows first to last - 1 as a part of their own."""
+        lines = np.asarray(self.lines)[first:last]
+        piece = Part(_int_array(lines), raw=self.raw if first == 0 else {}, line=int(lines[0]) if len(lines) else 1)
+        piece.resumed = self.resumed and first == 0
+        low, high = (int(lines[0]) if first else 0), (int(lines[-1]) if len(lines) else 0)
+        final = last >= len(self.lines)
+        piece.events = [e for e in self.events if low <= e[0] <= high or (final and e[0] > high)]
+        for key, column in self.columns.items():
+            rows, values = np.asarray(column.rows), np.asarray(column.values)
+            mask = (rows >= first) & (rows < last)
+            if mask.any():
+                piece.columns[key] = Column(_int_array(rows[mask] - first), array("d", values[mask].tobytes()))
+        return piece
+
+
+def _int_array(values: npt.NDArray[np.int64]) -> array[int]:
+    return array("q", values.astype(np.int64).tobytes())
+
+
+def runs_of(
+    parts: Iterable[Part], beside: Beside, *, source: str, file: str, format: str, dialect: str | None = None
+) -> list[Run]:
+    """The runs of a file, without those that have no series.
+
+    Args:
+        parts: in the order of the file.
+        beside: configuration found beside the log, and what the user said about its columns.
+        source: what the user named.
+        file: what evidence calls the file.
+        format: the reader's name.
+        dialect: whose names the settings carry, where the format settles it.
+    """
+    groups = _join(parts, beside.columns)
+    runs = [
+        _run(
+            group, beside, f"{source} (run {k} of {len(groups)})" if len(groups) > 1 else source, file, format, dialect
+        )
+        for k, group in enumerate(groups, start=1)
+    ]
+    return [run for run in runs if run.series]
+
+
+def _join(parts: Iterable[Part], said: Mapping[str, str]) -> list[list[Part]]:
+    """Parts that belong to one run: its later parts go on from a step beyond the first step of the run."""
+    groups: list[list[Part]] = []
+    for part in (piece for whole in parts for piece in _split_at_restarts(whole, said)):
+        before = next((steps for p in groups[-1] if (steps := p.steps(said))), []) if groups else []
+        here = part.steps(said)
+        starts_again = bool(before and here) and here[0] <= before[0] and part.resumes() is None
+        if not groups or starts_again:
+            groups.append([part])
+        else:
+            groups[-1].append(part)
+    return groups
+
+
+def _split_at_restarts(part: Part, said: Mapping[str, str]) -> list[Part]:
+    """A part cut where its steps begin again at (or before) its first one: another run in the same file."""
+    counts = part.counts()
+    step, micro, _ = names.x_axis(counts, said)
+    key = step or micro
+    loss = next((k for k, name in names.assign(counts, said).items() if name.canonical == "train/loss"), None)
+    if key is None or loss is None:
+        return [part]
+    rows, steps = np.asarray(part.columns[key].rows), np.asarray(part.columns[key].values)
+    training = np.isin(rows, np.asarray(part.columns[loss].rows)) & np.isfinite(steps)
+    rows, steps = rows[training], steps[training]
+    cuts = [0]
+    at = 0
+    while at < len(steps):
+        again = np.flatnonzero((steps[at + 1 :] <= steps[at]) & (np.maximum.accumulate(steps[at:-1]) > steps[at]))
+        if not len(again):
+            break
+        at += 1 + int(again[0])
+        cuts.append(int(rows[at]))
+    if len(cuts) == 1:
+        return [part]
+    return [part.between(first, last) for first, last in pairwise([*cuts, len(part.lines)])]
+
+
+def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str, dialect: str | None) -> Run:
+    run = Run(source, format)
+    logged: dict[str, Setting] = {}
+    counts: Counter[str] = Counter()
+    for part in parts:
+        logged.update(part.raw)
+        counts.update(part.counts())
+    settle(run, logged, beside, dialect)
+    axis = _XAxis(run, counts, beside.columns)
+    given = names.assign(counts, beside.columns)
+    points = Points(file)
+    as_logged: dict[str, str] = {}
+    units: dict[str, str | None] = {}
+    for place, part in enumerate(parts):
+        start = axis.last
+        updates = axis.updates(part)
+        lines = np.asarray(part.lines)
+        if place and len(lines):
+            _resume(run, parts, place, file, start, beside.columns)
+        for line, text, summary in part.events:
+            before = int(np.searchsorted(lines, line))
+            at = int(updates[before - 1]) if before else start
+            _event(run, Source(file, line), text, at, summary)
+        for key, column in part.columns.items():
+            if (
+                (key in axis.keys and key != axis.epoch)
+                or names.RUNTIME.match(key)
+                or names.left_out(key, beside.columns)
+            ):
+                continue
+            entry = given.get(key)
+            name = "epoch" if key == axis.epoch else entry.canonical if entry else key
+            as_logged.setdefault(name, key)
+            units.setdefault(name, entry.unit if entry else None)
+            rows = np.asarray(column.rows)
+            scale = entry.scale if entry else 1.0
+            points.add_many(name, updates[rows], np.asarray(column.values) * scale, lines[rows])
+    run.series = points.series(units, as_logged)
+    _from_perplexity(run)
+    run.notes.extend(axis.notes)
+    if (stride := max((c.stride for part in parts for c in part.columns.values()), default=1)) > 1:
+        run.notes.append(f"The log is very long: of its densest series every {stride}th point was read.")
+    if renamed := [f"{key} as {name}" for name, key in as_logged.items() if name != key and name in run.series][:12]:
+        run.notes.append(f"Names were inferred: {', '.join(renamed)}.")
+    return run
+
+
+class _XAxis:
+    """Gives each row its optimizer update."""
+
+    def __init__(self, run: Run, counts: Mapping[str, int], columns: Mapping[str, str]) -> None:
+        step, micro, self.epoch = names.x_axis(counts, columns)
+        self.key = step or micro or self.epoch
+        self.keys = {key for key in (step, micro, self.epoch) if key is not None}
+        self.last = 0
+        self.factor = 1.0
+        self.notes: list[str] = []
+        self._rows = 0
+        run.axis = self._settle(run, step, micro)
+
+    def _settle(self, run: Run, step: str | None, micro: str | None) -> Axis:
+        if self.key is None:
+            self.notes.append("The log has no step; rows were counted instead.")
+            return "row"
+        if step is not None:
+            return "update"
+        if micro is not None:
+            accumulation = number(run.setting("accumulation"))
+            if accumulation and accumulation >= 1:
+                self.factor = 1.0 / accumulation
+                self.notes.append(f"{micro} counts micro-batches; divided by {accumulation:g} (accumulation).")
+                return "update"
+            self.notes.append(f"{micro} counts micro-batches; the accumulation is unknown, so it was kept.")
+            return "micro-batch"
+        per_epoch = updates_per_epoch(run)
+        self.factor = per_epoch or 1.0
+        self.notes.append(
+            f"The log counts epochs; one epoch is {plural(per_epoch, 'update')} by the settings."
+            if per_epoch
+            else "The log counts epochs and does not settle how many updates an epoch has: the x-axis is epochs."
+        )
+        return "epoch"
+
+    def updates(self, part: Part) -> npt.NDArray[np.int64]:
+        """The update of every row, shape (rows,); a row without a step belongs to the last one seen."""
+        count = len(part.lines)
+        if self.key is None:
+            updates = np.arange(self._rows + 1, self._rows + count + 1)
+            self._rows += count
+        else:
+            column = part.columns.get(self.key, Column())
+            steps = np.asarray(column.values) * self.factor
+            steps = np.round(steps) if self.factor >= 1.0 else np.floor(steps + 1e-9)
+            good = np.isfinite(steps) & (np.abs(steps) < 2**53)
+            filled = np.full(count + 1, -1, dtype=np.int64)  # index of the step in force at each row
+            filled[np.asarray(column.rows)[good] + 1] = np.flatnonzero(good)
+            filled = np.maximum.accumulate(filled)[1:]
+            known = np.append(steps, self.last)  # index -1: none yet in this part, the last one before it
+            updates = known[filled].astype(np.int64)
+        if count:
+            self.last = int(updates[-1])
+        return updates
+
+
+def updates_per_epoch(run: Run) -> float | None:
+    """Optimizer updates in one epoch by the settings: samples / (batch x accumulation x devices), rounded up."""
+    samples, batch = number(run.setting("train_samples")), number(run.setting("batch_size"))
+    accumulation, world = number(run.setting("accumulation")) or 1.0, number(run.setting("world_size")) or 1.0
+    if not samples or not batch or not samples > 0 < batch or accumulation <= 0 or world <= 0:
+        return None
+    return float(math.ceil(samples / (batch * accumulation * world)))
+
+
+def _event(run: Run, source: Source, text: str, update: int, summary: dict[str, float]) -> None:
+    if summary:
+        run.events.append(Event("end", update, text, source, summary))
+    elif not RESUMED.search(text):  # that is told with the part that it opens
+        run.events.append(Event("error" if _FAILED.search(text) else "note", update, text, source))
+
+
+def _resume(run: Run, parts: list[Part], place: int, file: str, last: int, said: Mapping[str, str]) -> None:
+    part = parts[place]
+    line, text = part.resumes() or (part.line, "the log goes on with a new header")
+    told = _STEP_IN_TEXT.search(text)
+    steps = part.steps(said)
+    at = int(told[1][:15]) if told else int(steps[0]) if steps and abs(steps[0]) < 2**53 else last
+    before: dict[str, Setting] = {}
+    for earlier in parts[:place]:
+        before.update(earlier.raw)
+    changed = changed_settings(before, part.raw)
+    run.events.append(Event("resume", at, text, Source(file, line), {"changed": changed}))
+    for key, (old, new) in changed.items():
+        run.notes.append(f"{key} changed from {old} to {new} at the resume ({file}:{part.line}).")
+
+
+def _from_perplexity(run: Run) -> None:
+    """Where a log has a perplexity and no loss, the loss is its logarithm (the definition of perplexity)."""
+    for side in ("train", "val"):
+        ppl = run.series.get(f"{side}/perplexity")
+        if ppl is None or f"{side}/loss" in run.series:
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.log(ppl.values)
+        name = f"{side}/loss"
+        run.series[name] = Series(name, ppl.updates, values, ppl.lines, ppl.file, "nats/token", ppl.logged_as)
+        run.notes.append(f"{name} is the natural logarithm of the logged {ppl.logged_as}.")
