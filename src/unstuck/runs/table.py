@@ -12,7 +12,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -131,7 +131,14 @@ def _int_array(values: npt.NDArray[np.int64]) -> array[int]:
 
 
 def runs_of(
-    parts: Iterable[Part], beside: Beside, *, source: str, file: str, format: str, dialect: str | None = None
+    parts: Iterable[Part],
+    beside: Beside,
+    *,
+    source: str,
+    file: str,
+    format: str,
+    dialect: str | None = None,
+    loss_unit: str | None = None,
 ) -> list[Run]:
     """The runs of a file, without those that have no series.
 
@@ -142,6 +149,7 @@ def runs_of(
         file: what evidence calls the file.
         format: the reader's name.
         dialect: whose names the settings carry, where the format settles it.
+        loss_unit: of train/loss and val/loss, where the format settles it.
     """
     groups = _join(parts, beside.columns)
     runs = [
@@ -150,6 +158,10 @@ def runs_of(
         )
         for k, group in enumerate(groups, start=1)
     ]
+    for run in runs:
+        for name in ("train/loss", "val/loss") if loss_unit else ():
+            if (series := run.get(name)) is not None:
+                run.series[name] = replace(series, unit=loss_unit)
     return [run for run in runs if run.series]
 
 
@@ -199,7 +211,7 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
         logged.update(part.raw)
         counts.update(part.counts())
     settle(run, logged, beside, dialect)
-    axis = _XAxis(run, counts, beside.columns)
+    axis = _XAxis(run, parts, counts, beside.columns)
     given = names.assign(counts, beside.columns)
     points = Points(file)
     as_logged: dict[str, str] = {}
@@ -241,15 +253,21 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
 class _XAxis:
     """Gives each row its optimizer update."""
 
-    def __init__(self, run: Run, counts: Mapping[str, int], columns: Mapping[str, str]) -> None:
+    def __init__(self, run: Run, parts: list[Part], counts: Mapping[str, int], columns: Mapping[str, str]) -> None:
         step, micro, self.epoch = names.x_axis(counts, columns)
+        if step is None and micro is None and self.epoch is not None and _fractional(parts, self.epoch):
+            self.epoch = None  # 0.1, 0.2: rows of one epoch would share an update; the series stays
         self.key = step or micro or self.epoch
         self.keys = {key for key in (step, micro, self.epoch) if key is not None}
         self.last = 0
         self.factor = 1.0
+        self.offset = 0.0
         self.notes: list[str] = []
         self._rows = 0
         run.axis = self._settle(run, step, micro)
+        if run.axis == "epoch" and _trains_at_zero(parts, counts, self.epoch, columns):
+            self.offset = 1.0
+            self.notes.append(f"{self.epoch} begins at 0; its values come at the end of the epoch, so 1 was added.")
 
     def _settle(self, run: Run, step: str | None, micro: str | None) -> Axis:
         if self.key is None:
@@ -282,7 +300,7 @@ class _XAxis:
             self._rows += count
         else:
             column = part.columns.get(self.key, Column())
-            steps = np.asarray(column.values) * self.factor
+            steps = (np.asarray(column.values) + self.offset) * self.factor
             steps = np.round(steps) if self.factor >= 1.0 else np.floor(steps + 1e-9)
             good = np.isfinite(steps) & (np.abs(steps) < 2**53)
             filled = np.full(count + 1, -1, dtype=np.int64)  # index of the step in force at each row
@@ -293,6 +311,22 @@ class _XAxis:
         if count:
             self.last = int(updates[-1])
         return updates
+
+
+def _fractional(parts: list[Part], key: str) -> bool:
+    values = np.concatenate([np.asarray(part.columns[key].values) for part in parts if key in part.columns])
+    values = values[np.isfinite(values)]
+    return bool(len(values) and np.any(values != np.round(values)))
+
+
+def _trains_at_zero(parts: list[Part], counts: Mapping[str, int], epoch: str | None, said: Mapping[str, str]) -> bool:
+    """Whether the first epoch is called 0 and has a training loss, which is only known when the epoch has passed."""
+    loss = next((k for k, name in names.assign(counts, said).items() if name.canonical == "train/loss"), None)
+    first = parts[0].columns.get(epoch or "")
+    if loss is None or first is None or not len(first.values) or loss not in parts[0].columns:
+        return False
+    rows = np.asarray(first.rows)[np.asarray(first.values) == 0]
+    return bool(np.isin(rows, np.asarray(parts[0].columns[loss].rows)).any())
 
 
 def updates_per_epoch(run: Run) -> float | None:

@@ -35,6 +35,7 @@ from unstuck.runs.settle import settle_grad_norm
 from unstuck.wording import plural
 
 LEAST_CONFIDENCE = 0.5  # ours: below this a reader says itself that it is guessing
+LEAST_WITH_COLUMNS = 0.2  # ours: who says what the columns are has looked at the file
 
 
 class Reader(Protocol):
@@ -111,8 +112,8 @@ class _Ask:
         return replace(found, columns=self.columns)
 
 
-def best_match(log: LogFile) -> tuple[Reader | None, Match]:
-    """The reader that is surest of the file; None when all of them are below 0.5."""
+def best_match(log: LogFile, least: float = LEAST_CONFIDENCE) -> tuple[Reader | None, Match]:
+    """The reader that is surest of the file; None when all of them are below `least`."""
     best: Reader | None = None
     best_match = Match(0.0, "no reader recognised anything")
     for reader in all_readers().values():
@@ -121,12 +122,12 @@ def best_match(log: LogFile) -> tuple[Reader | None, Match]:
         match = reader.match(log)
         if match.confidence > best_match.confidence:
             best, best_match = reader, match
-    return (best if best_match.confidence >= LEAST_CONFIDENCE else None), best_match
+    return (best if best_match.confidence >= least else None), best_match
 
 
 def _read_file(path: Path, ask: _Ask) -> list[Run]:
     log = LogFile(path)
-    reader, match = best_match(log)
+    reader, match = best_match(log, LEAST_WITH_COLUMNS if ask.columns else LEAST_CONFIDENCE)
     if reader is None:
         if log.is_binary:
             raise UserError(f"{path} is binary and no record that unstuck knows; name the log that the run printed.")
