@@ -24,7 +24,6 @@ from unstuck.errors import UserError
 from unstuck.runs.readers import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
-FORMATS = ("nanogpt_stdout", "hf_trainer_state", "jsonl_metrics")
 TOP = 3
 UNREAD_NEEDS = {"pair": "needs the other run of the pair", "model": "the log cannot show it, needs the model"}
 
@@ -77,14 +76,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--logs", type=Path, default=ROOT.parent / "shared" / "logs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "logs.md")
-    parser.add_argument("--formats", default=",".join(FORMATS), help="label formats, separated by commas")
+    parser.add_argument("--formats", default="", help="label formats, separated by commas; default: all")
     parser.add_argument("--verbose", action="store_true", help="print the findings of every log")
     parser.add_argument("--no-write", action="store_true", help="print only")
     arguments = parser.parse_args()
     if not (arguments.logs / "labels.json").is_file():
         print(f"There are no labelled logs at {arguments.logs}; give their folder with --logs.", file=sys.stderr)
         return 2
-    formats = tuple(arguments.formats.split(","))
+    formats = tuple(filter(None, arguments.formats.split(",")))
     judged = list(judge(arguments.logs, formats))
     furnished = list(judge(arguments.logs, formats, always_with_config=True))
     if arguments.verbose:
@@ -108,7 +107,7 @@ def judge(logs: Path, formats: tuple[str, ...], *, always_with_config: bool = Fa
         if not path.is_file():
             continue
         for label in json.loads(path.read_text(encoding="utf-8")):
-            if label["format"] not in formats:
+            if formats and label["format"] not in formats:
                 continue
             file = folder / label["file"]
             given = "config" in label and (always_with_config or "config" in label["needs"])

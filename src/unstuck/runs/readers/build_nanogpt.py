@@ -1,8 +1,8 @@
 """Karpathy's build-nanogpt (`train_gpt2.py`): its `log.txt` and its console.
 
-`log.txt` has one value a line, `250 val 6.1523`, `250 hella 0.2431`, `250 train 6.201234`. The console has
-`step   250 | loss: 6.201234 | lr 2.0979e-04 | norm: 0.5231 | dt: 399.86ms | tok/sec: 1311172.97`; `validation loss:
-6.1523` stands before the step that it was measured at. `dt` of such a step contains the evaluation. Losses are nats per token; the
+`log.txt` has one value a line, `250 val 6.1523`, `250 hella 0.2431`, `250 train 6.201234`. The console has `step   250
+| loss: 6.201234 | lr 2.0979e-04 | norm: 0.5231 | dt: 399.86ms | tok/sec: 1311172.97`; `validation loss: 6.1523` stands
+before the step that it was measured at. `dt` of such a step contains the evaluation. Losses are nats per token; the
 vocabulary is padded to 50304 in the program itself.
 """
 

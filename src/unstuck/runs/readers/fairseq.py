@@ -4,9 +4,9 @@ simple: `... | INFO | train_inner | epoch 001:    100 / 4003 loss=12.3, nll_loss
 num_updates=100, lr=1.2e-05, gnorm=2.3, clip=0, wall=40`, at the end of an epoch `... | INFO | train | epoch 001 | loss
 8.9 | nll_loss 8.1 | ppl 274 | num_updates 4003 | lr 0.0005 | ...` and `... | INFO | valid | epoch 001 | valid on
 'valid' subset | loss 7.2 | nll_loss 6.1 | ppl 68 | num_updates 4003 | best_loss 7.2`; json has an object of strings in
-place of the pairs. Versions before 0.9 have neither date nor INFO. fairseq prints losses in base 2 (criterions divide by ln 2):
-they are turned into nats here. `loss` holds the label smoothing, `nll_loss` does not, so it is the cross-entropy where
-both are there. `gnorm` is the norm before clipping, `clip` the percentage of clipped updates.
+place of the pairs. Versions before 0.9 have neither date nor INFO. fairseq prints losses in base 2 (criterions divide
+by ln 2): they are turned into nats here. `loss` holds the label smoothing, `nll_loss` does not, so it is the
+cross-entropy where both are there. `gnorm` is the norm before clipping, `clip` the percentage of clipped updates.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Megatron-LM and Megatron-DeepSpeed: one line of `key: value |` for each logged iteration.
 
 ` iteration     6502/  159576 | consumed samples: 216960 | elapsed time per iteration (ms): 31074.1 | learning rate:
-5.997E-05 | global batch size: 80 | lm loss: 3.876781E+00 | loss scale: 4096.0 | grad norm: 3246.595 | number of
-skipped iterations: 0 | number of nan iterations: 0 |`, and ` validation loss at iteration 1000 | lm loss value:
-3.2E+00 | lm loss PPL: 2.6E+01 |` (megatron/training/training.py, training_log). An iteration is an optimizer update. The arguments are
-printed as `  lr ..................... 6e-05`. The norm is the one before clipping. Losses are nats per token.
+5.997E-05 | global batch size: 80 | lm loss: 3.876781E+00 | loss scale: 4096.0 | grad norm: 3246.595 | number of skipped
+iterations: 0 | number of nan iterations: 0 |`, and ` validation loss at iteration 1000 | lm loss value: 3.2E+00 | lm
+loss PPL: 2.6E+01 |` (megatron/training/training.py, training_log). An iteration is an optimizer update. The arguments
+are printed as `  lr ..................... 6e-05`. The norm is the one before clipping. Losses are nats per token.
 """
 
 from __future__ import annotations

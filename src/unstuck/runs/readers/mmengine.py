@@ -3,8 +3,8 @@
 MMEngine: `2022/09/05 12:00:00 - mmengine - INFO - Epoch(train)  [1][ 50/7330]  lr: 1.978e-03  eta: ...  time: 0.38
 data_time: 0.01  memory: 3872  grad_norm: 5.1  loss: 1.21  loss_cls: ...`, `Iter(train) [ 50/90000] ...`, and
 `Epoch(val)  [1][625/625]    coco/bbox_mAP: 0.31 ...`. mmcv: `... - Epoch [1][50/7330]\tlr: 1.978e-03, eta: 0:10:00,
-time: 0.382, data_time: 0.053, memory: 3872, loss_cls: ..., loss: 1.21`, `Iter [50/90000]\t...`. `time` and `data_time` are
-seconds per iteration.
+time: 0.382, data_time: 0.053, memory: 3872, loss_cls: ..., loss: 1.21`, `Iter [50/90000]\t...`. `time` and `data_time`
+are seconds per iteration.
 """
 
 from __future__ import annotations
