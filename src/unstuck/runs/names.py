@@ -64,6 +64,9 @@ def _loss(prefixes: Iterable[str], stems: Iterable[str]) -> tuple[str, ...]:
 
 
 _STEMS = ("loss", "ce_loss", "lm_loss", "cross_entropy", "cross_entropy_loss", "nll", "nll_loss", "ce", "xent")
+_ERRORS = ("mse", "mse_loss", "rmse", "mae", "l1_loss", "l2_loss", "rel_l2", "relative_l2", "rel_l2_error", "rel_error",
+           "relative_error", "l2_error", "nmse", "huber_loss", "smooth_l1_loss", "bce", "bce_loss", "dice_loss", "elbo",
+           "logloss", "mlogloss", "binary_logloss", "multi_logloss", "error", "err")  # fmt: skip
 
 TABLE: tuple[SeriesName, ...] = (
     SeriesName("train/loss", ("loss", *_loss(_TRAIN, _STEMS), *_STEMS[1:], "train_loss_step", "loss_step",
@@ -72,6 +75,9 @@ TABLE: tuple[SeriesName, ...] = (
                               "loss_epoch", "lossf")),
     SeriesName("val/loss", (*_loss(_VAL, _STEMS), *(f"{p}_loss_epoch" for p in _VAL),
                             *(f"{p}_total_loss" for p in _VAL), *_loss(("test",), ("loss",)))),
+    # what is minimised where no key says "loss"
+    SeriesName("train/loss", (*_loss(_TRAIN, _ERRORS), *_ERRORS)),
+    SeriesName("val/loss", (*_loss(_VAL, _ERRORS), *_loss(("test",), _STEMS[1:] + _ERRORS))),
     SeriesName("train/objective", _words("objective train_objective training_objective")),
     SeriesName("lr/all", _words("lr learning_rate train_lr train_learning_rate learningrate "
                                 "current_lr cur_lr last_lr lr_current optimizer_lr lrs")),
@@ -101,6 +107,10 @@ TABLE: tuple[SeriesName, ...] = (
     SeriesName("time/step_ms", _words(
         "step_time step_time_s step_seconds seconds_per_step sec_per_step s_per_step time_per_step iter_time "
         "time_per_iter time_per_iteration sec_per_iter batch_time"), "ms", 1000.0),
+    SeriesName("time/data_ms", _words("data_ms data_time_ms dataloader_ms data_loading_ms"), "ms"),
+    SeriesName("time/data_ms", _words(
+        "data_time data_time_s data_seconds dataloader_time data_loading_time data_wait data_wait_time load_time"),
+        "ms", 1000.0),
     SeriesName("time/data_share", _words("time_data_share data_share data_time_share data_wait_share")),
     SeriesName("epoch", EPOCH_NAMES, "epochs"),
     SeriesName("train/accuracy", _words("acc accuracy train_acc train_accuracy training_accuracy")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from unstuck.runs.logfile import number
@@ -36,3 +38,30 @@ def settle_grad_norm(run: Run) -> None:
             )
             return
     run.notes.append(f"{norm.logged_as} is taken as the norm before clipping, as torch's clip_grad_norm_ returns it.")
+
+
+def settle_times(run: Run) -> None:
+    """Give the share of a step that waits for data, where a log has both times.
+
+    A column named only `time` is the time of a step in the trainers that log `data_time` beside it (mmcv, detectron2,
+    the ImageNet example of PyTorch): it stays level, while the time since the start would rise.
+    """
+    data, step = run.get("time/data_ms"), run.get("time/step_ms")
+    if data is None or "time/data_share" in run.series:
+        return
+    if step is None and (bare := run.get("time")) is not None and len(bare) > 2:
+        if float(np.mean(np.diff(bare.values) > 0)) > 0.9:  # it only rises
+            return
+        step = replace(bare, name="time/step_ms", values=bare.values * 1000.0, unit="ms", logged_as="time")
+        del run.series["time"]
+        run.series["time/step_ms"] = step
+    if step is None:
+        return
+    shared, mine, theirs = np.intersect1d(data.updates, step.updates, return_indices=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = data.values[mine] / step.values[theirs]
+    good = np.isfinite(share) & (share <= 1.0)
+    if good.any():
+        run.series["time/data_share"] = Series(
+            "time/data_share", shared[good], share[good], data.lines[mine][good], data.file, "share", data.logged_as
+        )

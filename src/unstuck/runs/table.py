@@ -151,7 +151,7 @@ def runs_of(
         dialect: whose names the settings carry, where the format settles it.
         loss_unit: of train/loss and val/loss, where the format settles it.
     """
-    groups = _join(parts, beside.columns)
+    groups = _join((_unwrapped(part, beside.columns) for part in parts), beside.columns)
     runs = [
         _run(
             group, beside, f"{source} (run {k} of {len(groups)})" if len(groups) > 1 else source, file, format, dialect
@@ -163,6 +163,44 @@ def runs_of(
             if (series := run.get(name)) is not None:
                 run.series[name] = replace(series, unit=loss_unit)
     return [run for run in runs if run.series]
+
+
+WITHIN_EPOCH = "step within the epoch"
+
+
+def _unwrapped(part: Part, said: Mapping[str, str]) -> Part:
+    """A part whose step begins again with every epoch, with a step that goes on.
+
+    The updates of an epoch are what its last row counts, the largest of all epochs that another one follows; a log that
+    writes every 50th batch counts up to 49 too few, the same in every epoch.
+    """
+    counts = part.counts()
+    step, micro, epoch = names.x_axis(counts, said)
+    key = step or micro
+    if key is None or epoch is None or not len(part.lines):
+        return part
+    whole = np.full((2, len(part.lines)), np.nan)
+    for place, name in enumerate((key, epoch)):
+        column = part.columns[name]
+        whole[place, np.asarray(column.rows)] = np.asarray(column.values)
+    both = np.isfinite(whole).all(axis=0)
+    steps, epochs = whole[0, both], whole[1, both]
+    back = np.diff(steps) < 0
+    # the first epoch may be short, a resume may go back: it is the rule that must hold
+    if not back.any() or not np.all(np.diff(epochs) >= 0) or (np.diff(epochs)[back] <= 0).any():
+        return part
+    if np.any(epochs != np.round(epochs)) or float(np.max(epochs)) > 1e6:
+        return part
+    ends = {int(e): float(steps[epochs == e].max()) for e in np.unique(epochs)}
+    followed = [last for e, last in ends.items() if e != int(epochs[-1])]
+    zero_based = float(steps.min()) == 0
+    length = max(followed) + zero_based
+    going_on = (whole[1] - float(epochs[0])) * length + whole[0]
+    column = part.columns.pop(key)
+    part.columns[WITHIN_EPOCH] = column
+    rows = np.flatnonzero(both)
+    part.columns["step"] = Column(_int_array(rows), array("d", going_on[rows].tobytes()))
+    return part
 
 
 def _join(parts: Iterable[Part], said: Mapping[str, str]) -> list[list[Part]]:

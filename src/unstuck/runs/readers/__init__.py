@@ -31,7 +31,7 @@ from unstuck.runs.join import join_resumed
 from unstuck.runs.logfile import LogFile
 from unstuck.runs.run import Run
 from unstuck.runs.search import search
-from unstuck.runs.settle import settle_grad_norm
+from unstuck.runs.settle import settle_grad_norm, settle_times
 from unstuck.wording import plural
 
 LEAST_CONFIDENCE = 0.5  # ours: below this a reader says itself that it is guessing
@@ -144,6 +144,7 @@ def _settled(runs: list[Run], match: Match) -> list[Run]:
         run.format_confidence = match.confidence
         run.notes.insert(0, f"Read as {run.format} ({match.reason}).")
         settle_grad_norm(run)
+        settle_times(run)
     return runs
 
 

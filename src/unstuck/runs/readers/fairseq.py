@@ -36,7 +36,7 @@ _LINE = re.compile(
 _PAIR = re.compile(rf"(?:^|[\s,|])([a-z]\w*)[= ]({NUMBER})(?=[\s,|]|$)")
 _SETTING = re.compile(r"'?(\w+)'?(?:=|: )('[^']*'|\[[^\]]{0,80}\]|[\w.+-]+)")
 _IN_BITS = ("loss", "nll_loss")
-_NOT_LOGGED = {"wall", "train_wall", "ups", "wpb", "bsz", "wps", "best_loss", "gb_free", "oom"}
+_NOT_LOGGED = {"update", "wall", "train_wall", "ups", "wpb", "bsz", "wps", "best_loss", "gb_free", "oom"}
 SPELLINGS = {"max_update": "max_steps", "update_freq": "gradient_accumulation_steps", "warmup_updates": "warmup_steps",
              "clip_norm": "max_grad_norm", "distributed_world_size": "world_size"}  # fmt: skip
 
@@ -81,8 +81,9 @@ def _take(reading: Reading, found: re.Match[str], line: int) -> None:
         except ValueError:
             return
         if isinstance(row, dict):
-            split = found["inner"] or ("valid" if any(str(key).startswith("valid_") for key in row) else "train_inner")
-            values = {re.sub(r"^(?:train|valid)_", "", str(key)): number(value) for key, value in row.items()}
+            validates = any(str(key).startswith("valid_") for key in row)
+            split = found["inner"] or ("valid" if validates else "train_inner")
+            values = {re.sub(r"^(?:train|valid|test)_", "", str(key)): number(value) for key, value in row.items()}
             _add(reading, line, split, values)
     elif kind == "settings":
         reading.begin(line)

@@ -22,7 +22,7 @@ from unstuck.runs.table import runs_of
 FORMAT = "mmengine"
 
 _LINE = re.compile(
-    r"^(?:\d{4}[/-]\d\d[/-]\d\d \d\d:\d\d:\d\d(?:,\d+)? - [\w.]+ - INFO - )(?:Exp name: [^\n]*|"
+    r"^(?:(?:\d{4}[/-])?\d\d[/-]\d\d \d\d:\d\d:\d\d(?:,\d+)? - [\w.]+ - INFO - )(?:Exp name: [^\n]*|"
     r"(?P<by>Epoch|Iter)(?:\((?P<mode>train|val|test)\))? +(?:\[ *(?P<epoch>\d{1,9})\])?"
     r"\[ *(?P<at>\d{1,12})/(?P<of>\d{1,12})\](?P<values>[^\n]*)(?P<row>)"
     r"|Saving checkpoint(?P<saved>[^\n]*)|(?:resumed|Resumed|resuming)(?P<resumed>[^\n]*))"
