@@ -184,10 +184,33 @@ class Case:
         return float(batch * context * (self.setting("accumulation") or 1) * (self.setting("world_size") or 1))
 
     @cached_property
+    def sequences_per_update(self) -> float | None:
+        """The smallest logged global batch, else batch x accumulation x devices; None where the batch is unknown."""
+        logged = self.run.get("global_batch_size")
+        if logged is not None and len(logged):
+            return float(logged.values.min())
+        batch = self.setting("batch_size")
+        if not batch:
+            return None
+        return float(batch * (self.setting("accumulation") or 1) * (self.setting("world_size") or 1))
+
+    @cached_property
     def start(self) -> str | None:
-        """`fresh`, `pretrained` or `checkpoint`; LoRA means pretrained; None where nothing says."""
-        start = self.setting("start")
-        return str(start) if start else ("pretrained" if self.setting("lora_rank") else None)
+        """`fresh`, `pretrained` or `checkpoint`; None where nothing says.
+
+        LoRA means pretrained, unless the run starts where random weights do and nothing names a pretrained model.
+        """
+        if start := self.setting("start"):
+            return str(start)
+        return "pretrained" if self.setting("lora_rank") and not self._starts_at_chance else None
+
+    @property
+    def _starts_at_chance(self) -> bool:
+        """Whether the first updates' loss is what random weights give: ln V, or up to a fifth above (wide heads)."""
+        series = self.loss if self.loss is not None else self.val
+        if series is None or self.chance is None or int(series.updates[0]) > 20:
+            return False
+        return 0.97 * self.chance <= float(series.values[0]) <= 1.2 * self.chance
 
     @cached_property
     def is_token_loss(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
 
 from unstuck.diagnose import rules as rules_package
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Remedy, Rule, Severity
+from unstuck.diagnose.thin import thin
 from unstuck.runs import Run
 
 Verdict = Literal["sick", "healthy", "undetermined"]
@@ -19,6 +20,8 @@ SEVERITY_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 # A run is healthy only when a rule that follows the loss over the whole run could look and found nothing: rules that
 # need one point each (no NaN, no resume) are clear of a run of two updates as well, which shows nothing.
 FOLLOWS_THE_LOSS = ("loss-diverged", "loss-plateau")
+# Some logs have validation alone; of fewer evaluations than this nobody says that a run went well (ours).
+FOLLOWS_VALIDATION, EVALUATIONS = "best-checkpoint-passed", 10
 
 
 # What arithmetic on a log that nobody foresaw can raise (LinAlgError is a ValueError).
@@ -65,9 +68,9 @@ def diagnose(run: Run) -> Diagnosis:
     """Apply every rule that a log or configuration can answer (stages L and C) to one run."""
     from unstuck.remedies import remedies_for
 
-    case = Case(run)
+    case = Case(thin(run))
     hits: dict[str, tuple[Rule, Found]] = {}
-    diagnosis = Diagnosis(run, "undetermined")
+    diagnosis = Diagnosis(replace(run, notes=case.run.notes), "undetermined")
     for name, rule in all_rules().items():
         if not set(rule.stages) & {"L", "C"}:
             continue
@@ -90,6 +93,8 @@ def diagnose(run: Run) -> Diagnosis:
     if any(f.severity != "note" for f in diagnosis.findings):
         diagnosis.verdict = "sick"
     elif any(name in diagnosis.clear for name in FOLLOWS_THE_LOSS):
+        diagnosis.verdict = "healthy"
+    elif FOLLOWS_VALIDATION in diagnosis.clear and case.val is not None and len(case.val) >= EVALUATIONS:
         diagnosis.verdict = "healthy"
     return diagnosis
 

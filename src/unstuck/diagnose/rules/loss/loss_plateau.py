@@ -3,7 +3,8 @@
 Finds
 Over the last half of the run the training loss did not fall by more than its noise, although noise is small enough
 to have shown a fall, the learning rate was not yet annealed and the level is no floor. Or: validation has been flat
-for half of the run while training went on falling, so what training learns does not carry over.
+for half of the run while training went on falling, so what training learns does not carry over. Or: the loss stood
+still for most of the run and fell again afterwards, which shows that the level was no floor.
 
 Why it matters
 Time is being spent on nothing; either the step size hides progress (lower it), or the model has what it can get.
@@ -12,8 +13,8 @@ Evidence needed
 30 points of the training loss, or 8 evaluations and the training loss.
 
 Not when
-The curve is a noisy but falling one; the learning rate is near zero at the end (nothing was meant to move); the loss
-is near 0; validation rises (overfitting).
+The curve is a noisy but falling one, however slowly; the learning rate is near zero at the end (nothing was meant to
+move); the loss is near 0; validation rises (overfitting).
 
 Remedy
 Anneal the learning rate, or stop. For a gap that does not buy anything: stop, or more data.
@@ -43,6 +44,8 @@ FLOOR_SHARE = 0.05  # a twentieth of the first loss: learnt, as far as a curve c
 # The outer thirds of the last half lie at 0.58 and 0.92 of the run: their distance in e-folds.
 E_FOLDS = float(np.log(0.92 / 0.58))
 CARRIED_SHARE = 0.25  # in a sound run most of what training gains carries over to validation
+STOOD_SHARE = 0.6  # ours: longer than the first phase of a step schedule (He et al. 2016: half of the run)
+LONG_EVALUATIONS = 15  # two thirds of them are then 9 or more, which `fall` needs
 WARN_GAP = 0.10  # training fell by a tenth of the level while validation stood still
 
 
@@ -78,12 +81,15 @@ def check(case: Case) -> Outcome:
             fell, error = float(late.values[:third].mean() - late.values[-third:].mean()), quiet
     if level <= FLOOR_SHARE * float(loss.values[0]):
         return Clear("the loss is near zero")
+    # 3 standard errors, one chance in a thousand: it falls, if slowly, and a slow fall may be all that is left to learn
+    if fell > 3 * error:
+        return _stood_still(case) or Clear("still falling")
     # 2 standard errors: the largest fall that the data still allow must be less than half of an ordinary gain
     needed = RESOLUTION * abs(level) * E_FOLDS / np.log(2)
     if not fell + 2 * error < needed:
         if fell < needed and 2 * error > needed:
             return CouldNotCheck(("a quieter loss: its noise hides the fall that a sound run would show",))
-        return Clear("still falling")
+        return _stood_still(case) or Clear("still falling")
     if fell < -3 * error and fell < -RESOLUTION * abs(level):
         return Clear("the loss rises: not a plateau")
     # a pretrained model starts near where it can get, and an annealed one ends there: flat is the ordinary curve,
@@ -106,6 +112,40 @@ def check(case: Case) -> Outcome:
         confidence=0.8,
         severity="note" if ordinary else "warning",
         facts={"level": level, "since": since, "fell": fell, "noise": error, "expected": _expected(case)},
+    )
+
+
+def _stood_still(case: Case) -> Found | None:
+    """A flat stretch over most of the run that a later fall proves to be no floor."""
+    series = case.val if case.val is not None and len(case.val) >= LONG_EVALUATIONS else case.loss
+    if series is None or case.setting("schedule") == "restarts":
+        return None
+    first, last = int(series.updates[0]), int(series.updates[-1])
+    best: tuple[int, int, float, float] | None = None
+    for start in (0.05, 0.1, 0.2, 0.3):
+        for end in (0.95, 0.9, 0.85, 0.8):
+            low, high = first + int(start * (last - first)), first + int(end * (last - first))
+            window, after = series.between(low, high), series.between(high, last)
+            if end - start < STOOD_SHARE or len(window) < 9 or len(after) < 3:
+                continue
+            fell, error = fall(window.values)
+            level = float(np.median(window.values))
+            needed = RESOLUTION * abs(level) * math.log(high / max(low, 1)) / math.log(2)
+            end_level = float(window.values[-len(window) // 3 :].mean())
+            dropped = end_level - float(after.values[-max(1, len(after) // 3) :].mean())
+            resolved = fell + 2 * error < needed / 2 and fell < 3 * error
+            if resolved and dropped > max(5 * error, RESOLUTION * abs(level)) and best is None:
+                best = (int(window.updates[0]), int(window.updates[-1]), level, dropped)
+    if best is None:
+        return None
+    since, until, level, dropped = best
+    what = "Validation" if series is case.val else "Training loss"
+    return Found(
+        title=f"{what} stood at {level:.4g} from update {since} to {until} of {last}, then fell by {dropped:.3g}",
+        evidence=(Evidence(series.name, (since, until), "fall after the stretch", dropped, RESOLUTION * abs(level)),),
+        confidence=0.75,
+        detail="The later fall shows that the level was no floor: most of the run learnt nothing that was kept.",
+        facts={"level": level, "since": since, "fell": 0.0, "noise": 0.0, "expected": None},
     )
 
 

@@ -9,7 +9,7 @@ One jump that is gone at once costs nothing. Jumps that take a share of the run 
 again, say that the step size, the batch or the precision is at the edge.
 
 Evidence needed
-At least 30 points of the training loss.
+At least 30 points of the training loss; of a language model's, where the sequences per update are known, two.
 
 Not when
 The learning rate was raised just before (planned warm restarts); noise with heavy tails on both sides; a slow bump
@@ -25,11 +25,14 @@ al. 2023 (arXiv 2304.09871) on Adam instability. Threshold: Bonferroni over all 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import numpy.typing as npt
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import Spike, spikes
+from unstuck.diagnose.statistics import Spike, false_alarm_z, spikes
 from unstuck.wording import plural
 
 MIN_POINTS = 30
@@ -39,6 +42,9 @@ MANY = 3  # a third lasting spike in one run is no single bad batch
 # One or two points above are what hard batches look like: losses of small batches are skewed upwards (a sum of k tokens
 # with exponential losses has skewness 2 / sqrt(k)). From three on the weights, not the batch, are the reason.
 LASTS = 3
+# The mean loss of one sequence differs between texts by less than this many nats (assumption: half a nat is usual; the
+# spread between a book and a table of numbers is about one), and sequences of a batch are drawn independently.
+SEQUENCE_SD = 1.0
 RESTART_RISE = 1.5  # a learning rate half again as high as just before is a restart, not a wobble of a schedule
 
 
@@ -48,8 +54,12 @@ def check(case: Case) -> Outcome:
     if loss is None:
         return CouldNotCheck(("train/loss",))
     if len(loss) < MIN_POINTS:
-        return CouldNotCheck((f"{MIN_POINTS} points of train/loss",))
-    found = [s for s in spikes(loss.values) if not _restarted(case, s)]
+        noise = _noise_of_batch(case)
+        if noise is None:
+            return CouldNotCheck((f"{MIN_POINTS} points of train/loss, or the batch size of a language model",))
+        found = _above_batch_noise(loss.values, noise)
+    else:
+        found = [s for s in spikes(loss.values) if not _restarted(case, s)]
     if not found:
         return Clear()
     last = int(loss.updates[-1])
@@ -95,6 +105,32 @@ def check(case: Case) -> Outcome:
             "cost_share": lost / length,
         },
     )
+
+
+def _noise_of_batch(case: Case) -> float | None:
+    """Standard deviation of a language model's loss over batches, at most; None where the batch is unknown."""
+    if case.setting("task") not in ("causal-lm", "masked-lm", "seq2seq") or not case.sequences_per_update:
+        return None
+    return SEQUENCE_SD / math.sqrt(case.sequences_per_update)
+
+
+def _above_batch_noise(values: npt.NDArray[np.float64], noise: float) -> list[Spike]:
+    """Jumps above the median of the (up to 3) points before, beyond what the batch's own noise gives."""
+    found: list[Spike] = []
+    at = 1
+    limit = false_alarm_z(len(values)) * noise * math.sqrt(2)  # both points have it
+    while at < len(values):
+        before = float(np.median(values[max(0, at - 3) : at]))
+        if values[at] - before <= limit:
+            at += 1
+            continue
+        returned = np.flatnonzero(values[at + 1 :] <= before + limit)
+        back = int(at + 1 + returned[0]) if len(returned) else None
+        end = len(values) if back is None else back
+        peak = at + int(np.argmax(values[at:end]))
+        found.append(Spike(at, peak, back, before, float(values[peak]) - before, noise))
+        at = end + 1
+    return found
 
 
 def _restarted(case: Case, spike: Spike) -> bool:
