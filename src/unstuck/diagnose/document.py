@@ -33,6 +33,7 @@ def run_document(diagnosis: Diagnosis) -> dict[str, Any]:
         "could_not_check": [
             {"rule": rule, "missing": list(missing)} for rule, missing in diagnosis.could_not_check.items()
         ],
+        "log_next": diagnosis.log_next,
         "notes": list(run.notes),
     }
 
@@ -49,6 +50,7 @@ def _finding(finding: Finding, run: Run) -> dict[str, Any]:
         "title": found.title,
         "detail": found.detail,
         "evidence": [_evidence(evidence) for evidence in found.evidence],
+        "alternatives": [{"what": one.what, "tell": one.tell} for one in finding.alternatives],
         "remedies": [_remedy(remedy, run) for remedy in finding.remedies],
     }
 

@@ -9,13 +9,14 @@ from functools import cache
 from typing import Literal
 
 from unstuck.diagnose import rules as rules_package
+from unstuck.diagnose.alternatives import Alternative, alternatives
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.reasoning import log_next, ranked
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Remedy, Rule, Severity
 from unstuck.diagnose.thin import thin
 from unstuck.runs import Run
 
 Verdict = Literal["sick", "healthy", "undetermined"]
-SEVERITY_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 
 # A run is healthy only when a rule that follows the loss over the whole run could look and found nothing: rules that
 # need one point each (no NaN, no resume) are clear of a run of two updates as well, which shows nothing.
@@ -30,7 +31,10 @@ NUMERICAL_FAULTS = (ArithmeticError, IndexError, ValueError)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A rule's finding in a run, ranked; `because_of` names the finding that it follows from."""
+    """A rule's finding in a run, ranked; `because_of` names the finding that it follows from.
+
+    `alternatives` are other causes of the same pattern that the run's record does not rule out.
+    """
 
     rule: Rule
     found: Found
@@ -38,6 +42,7 @@ class Finding:
     rank: int
     because_of: str | None = None
     remedies: tuple[Remedy, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(slots=True)
@@ -49,6 +54,11 @@ class Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
     could_not_check: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def log_next(self) -> list[str]:
+        """What would let most of the rules look that could not, the most wanted first."""
+        return log_next(self.could_not_check)
 
 
 @cache
@@ -87,57 +97,25 @@ def diagnose(run: Run) -> Diagnosis:
         elif isinstance(outcome, CouldNotCheck):
             diagnosis.could_not_check[name] = outcome.missing
     diagnosis.findings = [
-        Finding(rule, found, found.severity or rule.severity, rank, because, remedies_for(case, rule.name, found))
-        for rank, (rule, found, because) in enumerate(_ranked(hits), start=1)
+        Finding(
+            rule,
+            found,
+            found.severity or rule.severity,
+            rank,
+            because,
+            remedies_for(case, rule.name, found),
+            alternatives(case, rule.name) if because is None else (),
+        )
+        for rank, (rule, found, because) in enumerate(ranked(hits, run.updates), start=1)
     ]
     if any(f.severity != "note" for f in diagnosis.findings):
         diagnosis.verdict = "sick"
-    elif any(name in diagnosis.clear for name in FOLLOWS_THE_LOSS):
-        diagnosis.verdict = "healthy"
-    elif FOLLOWS_VALIDATION in diagnosis.clear and case.val is not None and len(case.val) >= EVALUATIONS:
+    elif _followed(case, diagnosis.clear):
         diagnosis.verdict = "healthy"
     return diagnosis
 
 
-def _ranked(hits: dict[str, tuple[Rule, Found]]) -> list[tuple[Rule, Found, str | None]]:
-    """Root causes first (by severity, then confidence), each followed by what it explains; notes last.
-
-    At the same severity a finding on speed comes after one on learning: a busy machine slows a run, it does not keep
-    it from learning.
-    """
-
-    def order(name: str) -> tuple[int, bool, float, str]:
-        rule, found = hits[name]
-        severity = SEVERITY_ORDER[found.severity or rule.severity]
-        return severity, rule.family == "throughput", -found.confidence, rule.code
-
-    cause_of: dict[str, str] = {}
-    for name in sorted(hits, key=order):
-        for explained in hits[name][0].explains:
-            # a note is no root cause of an error or warning
-            only_a_note = explained in hits and order(name)[0] == SEVERITY_ORDER["note"] > order(explained)[0]
-            if explained in hits and explained != name and not only_a_note:
-                cause_of.setdefault(explained, name)
-    for name in list(cause_of):  # two rules that explain each other: the better placed one is the cause
-        seen = {name}
-        cause = cause_of.get(name)
-        while cause is not None:
-            if cause in seen:
-                cause_of.pop(min(seen, key=order), None)
-                break
-            seen.add(cause)
-            cause = cause_of.get(cause)
-
-    ranked: list[tuple[Rule, Found, str | None]] = []
-
-    def place(name: str) -> None:
-        rule, found = hits[name]
-        ranked.append((rule, found, cause_of.get(name)))
-        for follower in sorted((n for n, c in cause_of.items() if c == name), key=order):
-            place(follower)
-
-    for root in sorted((n for n in hits if n not in cause_of), key=order):
-        place(root)
-    severity_of = {r.name: f.severity or r.severity for r, f, _ in ranked}
-    ranked.sort(key=lambda entry: severity_of[entry[0].name] == "note")  # stable: notes after everything else
-    return ranked
+def _followed(case: Case, clear: list[str]) -> bool:
+    """Whether a rule that follows the loss over the whole run could look and found nothing."""
+    by_validation = FOLLOWS_VALIDATION in clear and case.val is not None and len(case.val) >= EVALUATIONS
+    return by_validation or any(name in clear for name in FOLLOWS_THE_LOSS)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from unstuck.diagnose.engine import Diagnosis
-from unstuck.diagnose.thin import thin
 from unstuck.runs import Run, Series
 from unstuck.runs.run import Floats, Ints
 
@@ -58,7 +57,7 @@ def thin(x: Ints, y: Floats, most: int = MAX_POINTS) -> tuple[Ints, Floats]:
 
 def charts(diagnosis: Diagnosis, run_id: str) -> list[dict[str, Any]]:
     """The charts of one run, the three main ones first; a chart without any series is left out."""
-    run = thin(diagnosis.run)
+    run = diagnosis.run
     drawn = []
     for kind, heading, unit, prefixes in CHARTS:
         names = [n for prefix in prefixes for n in run.series if n == prefix or _below(n, prefix)]

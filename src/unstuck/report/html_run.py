@@ -87,6 +87,9 @@ def _finding(finding: Finding, run: Run, anchor: str) -> str:
     rows = [("Evidence", _evidence(found.evidence) + (f"<p>{esc(found.detail)}</p>" if found.detail else ""))]
     if why := section_of(rule.doc, "Why it matters"):
         rows.append(("Why it matters", f"<p>{esc(why)}</p>"))
+    if finding.alternatives:
+        others = "".join(f"<li>{esc(o.what)}. To tell: {esc(o.tell)}.</li>" for o in finding.alternatives)
+        rows.append(("Or else", f"<ul>{others}</ul>"))
     change = "".join(_remedy(r, run) for r in finding.remedies)
     if not change and (general := section_of(rule.doc, "Remedy")):
         change = f"<p>{esc(general)}</p>"

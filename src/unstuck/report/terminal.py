@@ -28,6 +28,7 @@ PLOT_ROWS = 4
 PLOT_COLUMNS = 60
 MAX_REMEDIES = 2
 MAX_EVIDENCE = 3
+MAX_ALTERNATIVES = 2
 FLAT_SHARE = 0.25  # a span below a quarter of the plot's height is one row of four: zoom in
 STYLES = {"sick": "bold red", "healthy": "bold green", "undetermined": "bold yellow"}
 SEVERITY_STYLES = {"error": "bold red", "warning": "bold yellow", "note": "dim"}
@@ -107,6 +108,8 @@ def _verdict(diagnosis: Diagnosis) -> Text:
             f": too little to tell; only {len(diagnosis.clear)} of "
             f"{plural(len(diagnosis.clear) + len(diagnosis.could_not_check), 'rule')} had what they need."
         )
+        if diagnosis.log_next:
+            line.append(_clean(f" Log or give next: {'; '.join(diagnosis.log_next)}."))
     return line
 
 
@@ -142,6 +145,8 @@ def _finding(
         yield _labelled("detail", found.detail)
     if finding.because_of is None and (why := _why(finding.rule.doc)):
         yield _labelled("why", why)
+    for other in finding.alternatives[:MAX_ALTERNATIVES]:
+        yield _labelled("or", f"{other.what}. To tell: {other.tell}.")
     for remedy in finding.remedies[:MAX_REMEDIES]:
         yield from _remedy(remedy, run)
     if not finding.remedies and finding.because_of is None:
