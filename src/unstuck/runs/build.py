@@ -48,11 +48,14 @@ class Column:
         self.values.append(value)
         self.lines.append(line)
         if len(self.lines) > MAX_POINTS:
-            self.stride *= 2
-            finite = np.isfinite(np.asarray(self.values))
-            mask = np.arange(len(self.lines)) % 2 == 0
-            mask[np.flatnonzero(~finite)[:SPARE]] = True
-            self.keep(mask)
+            self.halve()
+
+    def halve(self) -> None:
+        """Keep every second point, and non-finite values up to a thousand."""
+        self.stride *= 2
+        mask = np.arange(len(self.lines)) % 2 == 0
+        mask[np.flatnonzero(~np.isfinite(np.asarray(self.values)))[:SPARE]] = True
+        self.keep(mask)
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         self.updates = array("q", np.asarray(self.updates)[mask].tobytes())
@@ -79,9 +82,15 @@ class Points:
     def add_many(self, name: str, updates: Ints, values: Floats, lines: Ints) -> None:
         """Append points given as columns of shape (n,)."""
         column = self.by_name.setdefault(name, Column())
+        if column.stride > 1:
+            keep = ((column.seen + 1 + np.arange(len(lines))) % column.stride == 0) | ~np.isfinite(values)
+            updates, values, lines = updates[keep], values[keep], lines[keep]
         column.updates.frombytes(updates.astype(np.int64).tobytes())
         column.values.frombytes(values.astype(np.float64).tobytes())
         column.lines.frombytes(lines.astype(np.int64).tobytes())
+        column.seen += len(lines)
+        while len(column.lines) > MAX_POINTS:
+            column.halve()
 
     def extend(self, other: Points) -> None:
         """Append the points of a later part of the log."""

@@ -132,8 +132,8 @@ class LogFile:
             text = kept + decoder.decode(raw)
             cut = text.rfind("\n") + 1
             kept = text[cut:]
-            if len(kept) > MAX_LINE:
-                self._refuse_line(line + text.count("\n"))
+            if text.find("\n") > MAX_LINE or len(kept) > MAX_LINE:
+                self._refuse_line(line if text.find("\n") > MAX_LINE else line + text.count("\n"))
             if cut:
                 piece = text[:cut]
                 yield line, piece
@@ -148,12 +148,10 @@ class LogFile:
         Raises:
             UserError: as `pieces`.
         """
-        for first, piece in self.pieces():
+        for _, piece in self.pieces():
             lines = piece.split("\n")
             if not lines[-1]:
                 lines.pop()
-            if len(piece) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
-                self._refuse_line(first)
             yield from lines
 
     def _refuse_line(self, number: int) -> None:

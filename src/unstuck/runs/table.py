@@ -46,6 +46,16 @@ class Column:
         if len(self.rows) > MAX_POINTS:
             self._thin()
 
+    def extend(self, rows: Ints, values: Floats) -> None:
+        """Append points given as columns of shape (n,)."""
+        if self.stride > 1:
+            keep = (rows % self.stride == 0) | ~np.isfinite(values)
+            rows, values = rows[keep], values[keep]
+        self.rows.frombytes(np.ascontiguousarray(rows, dtype=np.int64).tobytes())
+        self.values.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+        while len(self.rows) > MAX_POINTS:
+            self._thin()
+
     def _thin(self) -> None:
         """Keep the rows that the doubled stride divides, and non-finite values up to a thousand."""
         rows, values = np.asarray(self.rows), np.asarray(self.values)
@@ -91,8 +101,7 @@ class Part:
         self.lines.frombytes(np.ascontiguousarray(lines, dtype=np.int64).tobytes())
         for key, (rows, values) in columns.items():
             column = self.columns.setdefault(key, Column())
-            column.rows.frombytes(np.ascontiguousarray(rows + first, dtype=np.int64).tobytes())
-            column.values.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+            column.extend(rows + first, values)
 
     def steps(self, said: Mapping[str, str]) -> list[float]:
         """First, and last, finite value of the part's own x-axis; empty without one. `said`: `Beside.columns`."""

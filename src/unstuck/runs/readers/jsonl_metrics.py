@@ -12,6 +12,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from unstuck.errors import UserError
 from unstuck.runs import names
 from unstuck.runs.beside import Beside
@@ -73,10 +76,9 @@ def _parts(log: LogFile) -> tuple[list[Part], int]:
     """The file cut where a configuration line or the word "resumed" starts a new stretch; and lines left out."""
     parts = [Part()]
     torn = 0
-    for line, text in enumerate(log.lines(), start=1):
-        row = _object(text)
+    for line, row in _rows(log, parts):
         if row is None:
-            torn += bool(text.strip())
+            torn += 1
             continue
         config = next((row[key] for key in CONFIG_KEYS if isinstance(row.get(key), dict)), None)
         if config is not None:
@@ -97,6 +99,66 @@ def _parts(log: LogFile) -> tuple[list[Part], int]:
         if told is not None:
             parts[-1].events.append((line, told[:300], {}))
     return parts, torn
+
+
+def _rows(log: LogFile, parts: list[Part]) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """The rows of the file that must be looked at one by one, with their lines; None for a line that is no object.
+
+    Rows of nothing but numbers are appended to the last part at once: they are nearly all rows of a long log.
+    """
+    for first, piece in log.pieces():
+        texts = piece.split("\n")
+        if not texts[-1]:
+            texts.pop()
+        rows = _parsed(texts)
+        at = 0
+        while at < len(rows):
+            end = _plain_until(rows, at)
+            if end > at:
+                _add_plain(parts[-1], rows[at:end], first + at)
+                at = end
+                continue
+            if rows[at] is not None or texts[at].strip():
+                yield first + at, rows[at]
+            at += 1
+
+
+def _parsed(texts: list[str]) -> list[dict[str, Any] | None]:
+    """The object of each line, all parsed at once where each line is one."""
+    if all(text.startswith("{") and text.rstrip().endswith("}") for text in texts):
+        try:
+            rows = parse_json(f"[{','.join(texts)}]")
+        except ValueError:
+            rows = []
+        if len(rows) == len(texts):
+            return list(rows)
+    return [_object(text) for text in texts]
+
+
+def _plain_until(rows: list[dict[str, Any] | None], at: int) -> int:
+    """The index after the last of the rows from `at` on that have the keys of the first and hold numbers only."""
+    first = rows[at]
+    if first is None or "train_runtime" in first or not 0 < len(first) <= MAX_KEYS:
+        return at
+    keys = first.keys()
+    end = at
+    for row in rows[at:]:
+        if row is None or row.keys() != keys or not all(type(v) is float or type(v) is int for v in row.values()):
+            break
+        end += 1
+    return end
+
+
+def _add_plain(part: Part, rows: list[dict[str, Any] | None], line: int) -> None:
+    columns: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
+    index = np.arange(len(rows))
+    for key in rows[0] or ():
+        try:
+            values = np.array([row[key] for row in rows if row is not None], dtype=np.float64)
+        except OverflowError:  # an integer beyond a float
+            values = np.array([number(row[key]) for row in rows if row is not None], dtype=np.float64)
+        columns[key] = (index, values)
+    part.add_rows(line + index, columns)
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -38,6 +38,8 @@ _LINE = re.compile(
     re.M | re.I,
 )
 _PAIR = re.compile(rf"([A-Za-z][\w/]*(?: norm)?)[ :=]+({_NUMBER})(ms|s|%)?", re.I)
+# What nearly every line of a long log looks like.
+_USUAL_LINE = re.compile(r"iter (\d{1,12}): loss (\d{1,9}\.\d{1,9}), time (\d{1,9}\.\d\d)ms, mfu (-?\d{1,9}\.\d\d)%\r?")
 _USUAL_REST = re.compile(r", time ([\d.]+)ms, mfu (-?[\d.]+)%\r?")
 _INT = re.compile(r"\d[\d,]*")
 # Extra fields that forks add to the iteration line -> canonical series (name, unit, scale of a value without unit).
@@ -123,11 +125,19 @@ def _goes_on(group: list[Part], part: Part) -> bool:
 def _parts(log: LogFile) -> Iterator[Part]:
     part = Part()
     for first_line, text in log.pieces():
-        line, counted_to = first_line, 0
-        for found in _LINE.finditer(text):
-            start = found.start()
-            line += text.count("\n", counted_to, start)
-            counted_to = start
+        for line, row in enumerate(text.split("\n"), start=first_line):
+            usual = _USUAL_LINE.fullmatch(row)
+            if usual is not None and int(usual[1]) >= part.last >= 0:
+                part.last = update = int(usual[1])
+                add = part.points.add
+                add("train/loss", update, float(usual[2]), line)
+                add("time/step_ms", update, float(usual[3]), line)
+                if usual[4][0] != "-":
+                    add("throughput/mfu_percent", update, float(usual[4]), line)
+                continue
+            found = _LINE.match(row)
+            if found is None:
+                continue
             kind = found.lastgroup
             if kind in ("iter_rest", "step_rest"):
                 update = int(found["iter"] if kind == "iter_rest" else found["step"])
