@@ -12,8 +12,8 @@ Evidence needed
 At least 30 points of the training loss; of a language model's, where the sequences per update are known, two.
 
 Not when
-The learning rate was raised just before (planned warm restarts); noise with heavy tails on both sides; a slow bump
-during warm-up. Single hard batches, gone with the next, are a note.
+The learning rate was raised just before (planned warm restarts), or a stage began; noise with heavy tails on both
+sides; a slow bump during warm-up. Single hard batches, gone with the next, are a note.
 
 Remedy
 Lower the peak learning rate or beta2, clip harder, or skip the batch; only a measurement tells which.
@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.planned import switched_between
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.statistics import Spike, false_alarm_z, spikes
 from unstuck.wording import plural
@@ -134,12 +135,16 @@ def _above_batch_noise(values: npt.NDArray[np.float64], noise: float) -> list[Sp
 
 
 def _restarted(case: Case, spike: Spike) -> bool:
-    """Whether the learning rate was raised within the points around the start of the spike."""
-    if case.lr is None or case.loss is None:
+    """Whether a stage began, or the learning rate was raised, within the points around the start of the spike."""
+    if case.loss is None:
         return False
     updates = case.loss.updates
     start = int(updates[spike.start])
     reach = int(updates[spike.start] - updates[max(0, spike.start - 5)])
+    if switched_between(case, start - reach, start):
+        return True
+    if case.lr is None:
+        return False
     now = case.lr.between(start - reach, start).values
     before = case.lr.at(start - 2 * reach)
     peak_so_far = case.lr.between(0, start - reach).values

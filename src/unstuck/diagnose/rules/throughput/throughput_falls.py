@@ -30,6 +30,7 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.planned import switched_between
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.statistics import change_points, false_alarm_z, lag1, mad_sd, residuals
 from unstuck.runs import Series
@@ -61,6 +62,8 @@ def check(case: Case) -> Outcome:
     threshold = max(math.log(SLOWER), false_alarm_z(1) * error)
     if change <= threshold:
         return Clear()
+    if series.name == "time/step_ms" and switched_between(case, int(series.updates[0]) + 1, int(series.updates[-1])):
+        return Clear("the batch or the stage changed, so its updates take another time")
     own = _own_cpu_growth(case)
     if own is not None and own < SLOWER:
         slower = math.exp(change)
