@@ -35,6 +35,15 @@ def test_a_consequence_follows_its_cause_even_where_it_is_surer() -> None:
     ]
 
 
+def test_evidence_for_a_consequence_counts_for_its_cause() -> None:
+    hits = {
+        "warmup": _hit("warmup", (0, 900), confidence=0.92),
+        "rate": _hit("rate", (600, 900), explains=("blow-up",), confidence=0.75),
+        "blow-up": _hit("blow-up", (650, 900), confidence=0.95),
+    }
+    assert [rule.name for rule, _, _ in ranked(hits, 1000)] == ["rate", "blow-up", "warmup"]
+
+
 def test_what_was_over_before_the_cause_began_has_another_cause() -> None:
     hits = {
         "jump": _hit("jump", (500, 510), explains=("spike",)),

@@ -6,6 +6,7 @@ import difflib
 import json
 import shutil
 import textwrap
+from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,6 +40,7 @@ def command(
         for rule in chosen:
             _print(f"{rule.code}  {rule.name}  ({rule.family}, {rule.severity}, stages {rule.stages})\n")
             _print(rule.doc.strip())
+            _print_example(rule)
     else:
         width = max((len(rule.name) for rule in rules.values()), default=0)
         family = None
@@ -48,6 +50,23 @@ def command(
                 print(f"\n{family.replace('_', ' ')}")
             _print(f"  {rule.code}  {rule.name:<{width}}  {_first_line(rule.doc)}", hanging=9)
         _print("\n`unstuck rules NAME` shows evidence, exceptions, remedy and references of one rule.")
+
+
+def _examples() -> dict[str, Any]:
+    """By rule, one case in which it finds something (written by docs/generate.py)."""
+    text = resources.files("unstuck.diagnose").joinpath("examples.json").read_text(encoding="utf-8")
+    examples: dict[str, Any] = json.loads(text)
+    return examples
+
+
+def _print_example(rule: Rule) -> None:
+    example = _examples().get(rule.name)
+    if example is None:
+        return
+    _print(f"\nExample: {example['case']}")
+    for line in example["seen"]:
+        _print(f"    {line}")
+    _print(f"  {example['severity']}: {example['said']}", hanging=4)
 
 
 def _find(name: str, rules: dict[str, Rule]) -> Rule:
@@ -85,4 +104,5 @@ def _document(rule: Rule) -> dict[str, Any]:
         "explains": list(rule.explains),
         "summary": _first_line(rule.doc),
         "documentation": rule.doc.strip(),
+        "example": _examples().get(rule.name),
     }

@@ -20,10 +20,11 @@ Hits = Mapping[str, tuple[Rule, Found]]
 
 
 def ranked(hits: Hits, updates: int) -> list[tuple[Rule, Found, str | None]]:
-    """Root causes first (by severity, then confidence), each followed by what it explains; notes last.
+    """Root causes first, each followed by what it explains; notes last.
 
-    At the same severity a finding on speed comes after one on learning: a busy machine slows a run, it does not keep
-    it from learning.
+    Causes are ordered by severity, then by confidence, each with the most that it and its consequences have: evidence
+    for a consequence is evidence for its cause. At the same severity a finding on speed comes after one on learning: a
+    busy machine slows a run, it does not keep it from learning.
 
     Args:
         hits: by rule.
@@ -41,7 +42,13 @@ def ranked(hits: Hits, updates: int) -> list[tuple[Rule, Found, str | None]]:
         for follower in sorted((n for n, c in cause_of.items() if c == name), key=lambda n: _order(hits, n)):
             place(follower)
 
-    for root in sorted((n for n in hits if n not in cause_of), key=lambda n: _order(hits, n)):
+    def best(name: str) -> tuple[int, bool, float, str]:
+        severity, slow, doubt, code = _order(hits, name)
+        below = [best(follower) for follower, cause in cause_of.items() if cause == name]
+        least = min([doubt, *(b[2] for b in below if b[0] <= severity)])
+        return min([severity, *(b[0] for b in below)]), slow, least, code
+
+    for root in sorted((n for n in hits if n not in cause_of), key=best):
         place(root)
     severity_of = {rule.name: found.severity or rule.severity for rule, found, _ in placed}
     placed.sort(key=lambda entry: severity_of[entry[0].name] == "note")  # stable: notes after everything else

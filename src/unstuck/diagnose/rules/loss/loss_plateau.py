@@ -4,7 +4,8 @@ Finds
 Over the last half of the run the training loss did not fall by more than its noise, although noise is small enough
 to have shown a fall, the learning rate was not yet annealed and the level is no floor. Or: validation has been flat
 for half of the run while training went on falling, so what training learns does not carry over. Or: the loss stood
-still for most of the run and fell again afterwards, which shows that the level was no floor.
+still for most of the run and fell again afterwards, which shows that the level was no floor. Or: neither the loss nor
+the accuracy of an epoch ever changed.
 
 Why it matters
 Time is being spent on nothing; either the step size hides progress (lower it), or the model has what it can get.
@@ -44,6 +45,8 @@ FLOOR_SHARE = 0.05  # a twentieth of the first loss: learnt, as far as a curve c
 # The outer thirds of the last half lie at 0.58 and 0.92 of the run: their distance in e-folds.
 E_FOLDS = float(np.log(0.92 / 0.58))
 CARRIED_SHARE = 0.25  # in a sound run most of what training gains carries over to validation
+LEAST_EPOCHS = 3
+UNMOVED = 1e-4  # ours: ten times the rounding of a float32 mean over thousands of batches
 STOOD_SHARE = 0.6  # ours: longer than the first phase of a step schedule (He et al. 2016: half of the run)
 LONG_EVALUATIONS = 15  # two thirds of them are then 9 or more, which `fall` needs
 WARN_GAP = 0.10  # training fell by a tenth of the level while validation stood still
@@ -54,6 +57,8 @@ def check(case: Case) -> Outcome:
     loss = case.loss
     if loss is None:
         return CouldNotCheck(("train/loss",))
+    if (unmoved := _unmoved(case)) is not None:
+        return unmoved
     if len(loss) < MIN_POINTS and not (case.val is not None and len(case.val) >= MIN_EVALUATIONS):
         return CouldNotCheck((f"{MIN_POINTS} points of train/loss or {MIN_EVALUATIONS} evaluations",))
     found = _validation(case)
@@ -112,6 +117,36 @@ def check(case: Case) -> Outcome:
         confidence=0.8,
         severity="note" if ordinary else "warning",
         facts={"level": level, "since": since, "fell": fell, "noise": error, "expected": _expected(case)},
+    )
+
+
+def _unmoved(case: Case) -> Found | None:
+    """A run whose loss and accuracy never moved, epoch after epoch: few points tell that, because nothing is noise.
+
+    Means over an epoch of the same data change by what was learnt; a share of 1e-4 in three epochs is nothing.
+    """
+    loss, accuracy = case.loss, case.run.get("train/accuracy")
+    if loss is None or accuracy is None or case.run.axis != "epoch" or len(loss) < LEAST_EPOCHS:
+        return None
+    moved = float(np.ptp(loss.values)) / max(abs(float(loss.values[0])), 1e-12)
+    if moved > UNMOVED or float(np.ptp(accuracy.values)) > 0 or float(loss.values[0]) <= 0:
+        return None
+    last = int(loss.updates[-1])
+    return Found(
+        title=f"Nothing moved: loss {loss.values[0]:.4g} and accuracy {accuracy.values[0]:.4g} in every epoch",
+        evidence=(
+            Evidence(
+                "train/loss", (int(loss.updates[0]), last), "largest change, as a share", moved, UNMOVED, loss.source(0)
+            ),
+        ),
+        confidence=0.9,
+        facts={
+            "level": float(loss.values[-1]),
+            "since": int(loss.updates[0]),
+            "fell": 0.0,
+            "noise": 0.0,
+            "expected": None,
+        },
     )
 
 
