@@ -20,6 +20,8 @@ REWARDS = frozenset({
     "episode_return_mean", "ep_rew_mean", "rollout_ep_rew_mean",
 })  # fmt: skip
 
+COUNTED_IN_UPDATES = frozenset({"updates", "warmup_updates", "horizon_updates", "evaluation_every"})
+
 
 class Case:
     """A run with the derived quantities that several rules need.
@@ -31,7 +33,13 @@ class Case:
         self.run = run
 
     def setting(self, name: str) -> Any | None:
-        """The canonical setting's value, None where unknown."""
+        """The canonical setting's value, None where unknown.
+
+        Where the log counts epochs and nothing settles how many updates one has, settings counted in updates cannot be
+        compared with it and are unknown; the planned epochs stand for the planned updates.
+        """
+        if self.run.axis in ("epoch", "row") and name in COUNTED_IN_UPDATES:
+            return self.run.setting("epochs") if name == "updates" and self.run.axis == "epoch" else None
         return self.run.setting(name)
 
     def algorithm_of(self, group: str) -> str | None:

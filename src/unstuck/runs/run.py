@@ -123,8 +123,8 @@ class Run:
         source: what the user named: a file or a folder.
         format: the reader's name, such as `nanogpt-text`.
         format_confidence: 0 to 1, how sure the reader is that this is its format.
-        axis: what the log counts. "update" is the rule; points of an "epoch" axis are means over an epoch or follow it,
-            also where the settings gave each its update; "row" means that the log has no step at all.
+        axis: what the x-axis of the series counts. "update" is the rule, also of a log that counts epochs where the
+            settings tell how many updates one has; "epoch", "micro-batch" and "row" (no step at all) where they do not.
         dialect: whose names the settings carry: `unstuck`, `huggingface`, `nanogpt`, `environment` or `plain`.
         series: by canonical name.
         events: in order of time.

@@ -18,6 +18,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from unstuck.config.dialects import PER_EPOCH
 from unstuck.runs import names
 from unstuck.runs.beside import Beside, settle
 from unstuck.runs.build import MAX_POINTS, SPARE, Points, changed_settings
@@ -26,7 +27,7 @@ from unstuck.runs.run import Axis, Event, Floats, Ints, Run, Series, Setting, So
 from unstuck.wording import plural
 
 RESUMED = re.compile(r"\bresum(?:e|ed|ing)\b", re.I)
-_FAILED = re.compile(r"\berror\b|exception|out of memory", re.I)
+_FAILED = re.compile(r"\b\w*error\b|exception|out of memory|\bkilled\b|SIG(?:KILL|TERM|SEGV|ABRT)|fault|DUE TO", re.I)
 _STEP_IN_TEXT = re.compile(r"\b(?:step|iter|iteration|update)s?\s*[=:#]?\s*(\d+)", re.I)
 
 
@@ -231,7 +232,8 @@ def _split_at_restarts(part: Part, said: Mapping[str, str]) -> list[Part]:
     counts = part.counts()
     step, micro, _ = names.x_axis(counts, said)
     key = step or micro
-    loss = next((k for k, name in names.assign(counts, said).items() if name.canonical == "train/loss"), None)
+    losses = {name.canonical: k for k, name in names.assign(counts, said).items() if name.canonical.endswith("/loss")}
+    loss = losses.get("train/loss") or losses.get("val/loss")
     if key is None or loss is None:
         return [part]
     rows, steps = np.asarray(part.columns[key].rows), np.asarray(part.columns[key].values)
@@ -312,7 +314,7 @@ class _XAxis:
         self.notes: list[str] = []
         self._rows = 0
         run.axis = self._settle(run, step, micro)
-        if run.axis == "epoch" and _trains_at_zero(parts, counts, self.epoch, columns):
+        if self.key is not None and self.key == self.epoch and _trains_at_zero(parts, counts, self.epoch, columns):
             self.offset = 1.0
             self.notes.append(f"{self.epoch} begins at 0; its values come at the end of the epoch, so 1 was added.")
 
@@ -337,7 +339,7 @@ class _XAxis:
             if per_epoch
             else "The log counts epochs and does not settle how many updates an epoch has: the x-axis is epochs."
         )
-        return "epoch"
+        return "update" if per_epoch else "epoch"
 
     def updates(self, part: Part) -> npt.NDArray[np.int64]:
         """The update of every row, shape (rows,); a row without a step belongs to the last one seen."""
@@ -377,11 +379,15 @@ def _trains_at_zero(parts: list[Part], counts: Mapping[str, int], epoch: str | N
 
 
 def updates_per_epoch(run: Run) -> float | None:
-    """Optimizer updates in one epoch by the settings: samples / (batch x accumulation x devices), rounded up."""
+    """Optimizer updates in one epoch by the settings: samples / (batch x accumulation x devices), rounded up; else the
+    batches of an epoch that a configuration or the log states / accumulation."""
     samples, batch = number(run.setting("train_samples")), number(run.setting("batch_size"))
     accumulation, world = number(run.setting("accumulation")) or 1.0, number(run.setting("world_size")) or 1.0
-    if not samples or not batch or not samples > 0 < batch or accumulation <= 0 or world <= 0:
+    if accumulation <= 0 or world <= 0:
         return None
+    if not samples or not batch or not samples > 0 < batch:
+        printed = next((number(s.value) for key, s in run.raw_settings.items() if key.lower() in PER_EPOCH), None)
+        return float(math.ceil(printed / accumulation)) if printed and printed >= 1 else None
     return float(math.ceil(samples / (batch * accumulation * world)))
 
 

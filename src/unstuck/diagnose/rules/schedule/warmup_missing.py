@@ -50,6 +50,8 @@ def check(case: Case) -> Outcome:
     lrs = applied(case)
     if not lrs or case.lr is None:
         return CouldNotCheck(("lr",))
+    if case.run.axis == "epoch":
+        return CouldNotCheck(("lr of the first updates: the log has a row for each epoch",))
     series = case.lr
     if any(case.run.events_of("resume")) and int(series.updates[0]) > FIRST_UPDATES:
         return Clear("the log begins at a resume")
