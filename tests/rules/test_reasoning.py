@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from unstuck.diagnose.engine import diagnose
-from unstuck.diagnose.reasoning import log_next, ranked
+from unstuck.diagnose.reasoning import explained_away, log_next, ranked
 from unstuck.diagnose.rule import Evidence, Found, Rule, Severity
 from unstuck.runs import Run, Series
 from unstuck.runs.run import Setting, Source
@@ -55,6 +55,13 @@ def test_what_was_over_before_the_cause_began_has_another_cause() -> None:
 def test_a_note_is_no_cause_of_an_error_and_comes_last() -> None:
     hits = {"noise": _hit("noise", (0, 9), "note", ("flat",)), "flat": _hit("flat", (0, 1000))}
     assert [(rule.name, because) for rule, _, because in ranked(hits, 1000)] == [("flat", None), ("noise", None)]
+
+
+def test_batches_of_one_class_are_no_evidence_for_a_rate() -> None:
+    hits = {"order-unshuffled": _hit("order-unshuffled", (0, 9)), "lr-too-high": _hit("lr-too-high", (0, 9))}
+    assert explained_away(hits) == {"lr-too-high"}
+    hits["order-unshuffled"] = _hit("order-unshuffled", (0, 9), "note")
+    assert explained_away(hits) == set()
 
 
 def _diverged(precision: str | None) -> Run:

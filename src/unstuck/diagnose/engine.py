@@ -11,7 +11,7 @@ from typing import Literal
 from unstuck.diagnose import rules as rules_package
 from unstuck.diagnose.alternatives import Alternative, alternatives
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.reasoning import log_next, ranked
+from unstuck.diagnose.reasoning import explained_away, log_next, ranked
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Remedy, Rule, Severity
 from unstuck.diagnose.thin import thin
 from unstuck.runs import Run
@@ -96,6 +96,9 @@ def diagnose(run: Run) -> Diagnosis:
             diagnosis.clear.append(name)
         elif isinstance(outcome, CouldNotCheck):
             diagnosis.could_not_check[name] = outcome.missing
+    for name in explained_away(hits):
+        del hits[name]
+        diagnosis.clear.append(name)
     diagnosis.findings = [
         Finding(
             rule,

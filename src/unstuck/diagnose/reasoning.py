@@ -16,7 +16,24 @@ SEVERITY_ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 # the run).
 EARLIER = 0.01
 
+# What looks like another fault while this one is there: batches of one class each throw the loss up and down at any
+# learning rate, so nothing that the rules on rates and spikes see in them is evidence for their own.
+EXPLAINED_AWAY: dict[str, tuple[str, ...]] = {
+    "order-unshuffled": ("lr-too-high", "warmup-missing", "loss-spike", "loss-diverged", "gradient-noise-dominates"),
+}
+
 Hits = Mapping[str, tuple[Rule, Found]]
+
+
+def explained_away(hits: Hits) -> set[str]:
+    """The rules whose findings another finding, itself more than a note, leaves without evidence."""
+    return {
+        other
+        for name, others in EXPLAINED_AWAY.items()
+        if name in hits and (hits[name][1].severity or hits[name][0].severity) != "note"
+        for other in others
+        if other in hits
+    }
 
 
 def ranked(hits: Hits, updates: int) -> list[tuple[Rule, Found, str | None]]:
