@@ -79,9 +79,9 @@ def for_all(name: str) -> list[tuple[Case, Remedy]]:
 
 
 def test_every_rule_that_promises_a_change_has_a_remedy():
-    assert set(NAMES) == RULES_WITH_A_BOUNDED_CHANGE
-    unwritten = RULES_WITH_A_BOUNDED_CHANGE - set(all_rules())
-    assert not unwritten, f"remedies without a rule: {unwritten}"
+    assert set(NAMES) >= RULES_WITH_A_BOUNDED_CHANGE
+    orphans = set(NAMES) - set(all_rules())
+    assert not orphans, f"remedies without a rule: {orphans}"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -258,6 +258,8 @@ def _plain_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:
         if loss is not None:
             found["start_loss"] = replace(start, value=loss, written=start.written)
     _switched_precision(found, raw)
+    if "patience" not in found and (bare := _bare_patience(found, raw)) is not None:
+        found["patience"] = bare
     per_epoch = next((s for k, s in raw.items() if k.lower().rpartition(".")[2] in PER_EPOCH), None)
     steps = read_value("updates", per_epoch.value) if per_epoch is not None else None
     if steps is None or (found.get("accumulation") is not None and found["accumulation"].value != 1):
@@ -269,6 +271,16 @@ def _plain_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:
     length = read_value("dropout", warm.value) if warm is not None else None
     if warm is not None and length is not None and "warmup_updates" not in found and "warmup_share" not in found:
         found["warmup_updates"] = replace(warm, value=round(length * steps), written=length)
+
+
+def _bare_patience(found: Mapping[str, Setting], raw: Mapping[str, Setting]) -> Setting | None:
+    """A key that is just `patience` beside a plateau schedule: the scheduler's, unless early stopping is named too."""
+    schedule = found.get("schedule")
+    keys = [key for key in raw if key.lower() == "patience"]
+    if schedule is None or schedule.value != "plateau" or not keys or any("early" in key.lower() for key in raw):
+        return None
+    value = read_value("patience", raw[keys[0]].value)
+    return None if value is None else replace(raw[keys[0]], value=value, written=None)
 
 
 PER_EPOCH = {"steps_per_epoch", "updates_per_epoch", "iters_per_epoch", "batches_per_epoch"}

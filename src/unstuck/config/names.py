@@ -374,6 +374,51 @@ NAMES: tuple[Name, ...] = (
         "schedule.patience",
         "lr_scheduler_kwargs.patience",
         "",
-        "lr_patience scheduler_patience plateau_patience scheduler.patience",
+        "lr_patience scheduler_patience plateau_patience scheduler.patience lr_scheduler.patience "
+        "reduce_lr_patience reduce_lr.patience lr_scheduler_patience lr_plateau_patience",
+    ),
+    _name(
+        "plateau_factor",
+        "what the plateau scheduler multiplies the learning rate by",
+        "schedule.factor",
+        "lr_scheduler_kwargs.factor",
+        "",
+        "plateau_factor scheduler_factor lr_scheduler_factor reduce_lr_factor lr_plateau_factor scheduler.factor "
+        "lr_scheduler.factor reduce_lr.factor",
+    ),
+    _name(
+        "plateau_threshold",
+        "smallest improvement the plateau scheduler counts; a share of the best in PyTorch, absolute in Keras and ours",
+        "evaluation.min_improvement",
+        "lr_scheduler_kwargs.threshold",
+        "",
+        "plateau_threshold scheduler_threshold lr_scheduler_threshold scheduler.threshold lr_scheduler.threshold "
+        "plateau_min_delta reduce_lr_min_delta reduce_lr.min_delta",
+    ),
+    _name(
+        "plateau_cooldown",
+        "evaluations after a reduction that the plateau scheduler does not count",
+        "",
+        "lr_scheduler_kwargs.cooldown",
+        "",
+        "plateau_cooldown scheduler_cooldown lr_scheduler_cooldown scheduler.cooldown lr_scheduler.cooldown "
+        "reduce_lr_cooldown reduce_lr.cooldown",
+    ),
+    _name(
+        "evaluation_batch_size",
+        "samples per device and evaluation batch",
+        "",
+        "per_device_eval_batch_size",
+        "",
+        "eval_batch_size val_batch_size valid_batch_size validation_batch_size evaluation_batch_size test_batch_size "
+        "per_device_eval_batch_size",
+    ),
+    _name(
+        "data_workers",
+        "processes that load data, per device; 0: the training process does",
+        "",
+        "dataloader_num_workers",
+        "",
+        "num_workers n_workers data_workers dataloader_workers dataloader_num_workers loader_workers",
     ),
 )

@@ -17,7 +17,8 @@ from unstuck.runs.names import normalise
 # `rewards/chosen` and `rewards/margins`, reward models `margin`: their loss is a plain one.
 REWARDS = frozenset({
     "reward", "reward_mean", "train_reward", "objective_rlhf_reward", "episode_reward", "episode_reward_mean",
-    "episode_return_mean", "ep_rew_mean", "rollout_ep_rew_mean",
+    "episode_return_mean", "ep_rew_mean", "rollout_ep_rew_mean", "mean_reward", "avg_reward", "average_reward",
+    "mean_return", "return_mean", "episodic_return", "charts_episodic_return",
 })  # fmt: skip
 
 COUNTED_IN_UPDATES = frozenset({"updates", "warmup_updates", "horizon_updates", "evaluation_every"})

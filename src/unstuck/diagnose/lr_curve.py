@@ -181,7 +181,7 @@ def comeback(series: Series) -> Comeback | None:
     times = 0
     i = int(np.argmax(values >= 0.5 * values.max()))  # after the warm-up
     while i < n:
-        if values[i] > END_LEVEL * peak_so_far[i]:
+        if values[i] > END_LEVEL * peak_so_far[i] or peak_so_far[i] <= 0:
             i += 1
             continue
         up = next((j for j in range(i, n) if values[j] >= RISE_LEVEL * peak_so_far[i]), None)

@@ -2,7 +2,8 @@
 
 Finds
 At the end of the run the training loss lies above its best level by more than noise, by at least a fifth of what it
-had learnt and 5 % of its level, and it does not come back.
+had learnt and 5 % of its level (and, where ln V is known, of its distance to ln V), and it does not come back. A run
+that had learnt nothing has nothing to lose: there the loss must have doubled, beyond the scatter of single points.
 
 Why it matters
 The weights are worse than they were; going on does not repair it.
@@ -12,7 +13,8 @@ At least 30 points of the training loss.
 
 Not when
 A spike that was recovered from; a restart or another stage that the learning rate explains and the loss falls from
-again; a level that wanders within its noise.
+again; a level that wanders within its noise; a loss that never fell and is small, noisy or negative (a penalty or a
+policy's loss, whose level says nothing of learning).
 
 Remedy
 Go back to the last checkpoint before the rise, with a lower learning rate.
@@ -36,6 +38,11 @@ MIN_POINTS = 30
 # A fifth of what was learnt: warm restarts (Loshchilov, Hutter 2017) give back less and regain it.
 LOST_SHARE = 0.2
 LEVEL_SHARE = 0.05  # five times what another seed gives (overfitting.MATERIAL_SHARE)
+# Without anything learnt the best level is the start's. Outputs as large as the targets and independent of them have
+# twice the squared error of predicting nothing (the two variances add): beyond it the outputs themselves have grown.
+BLOWN_UP = 2.0
+# Where ln V is known, as initial-loss-implausible: a quarter above it is no answer of untrained weights any more.
+ABOVE_CHANCE = 1.25
 
 
 @rule(
@@ -56,14 +63,14 @@ def check(case: Case) -> Outcome:
     end = float(np.median(loss.values[-tail:]))
     best = int(np.argmin(trend.values[: n - tail]))
     best_level = float(trend.values[best])
-    residual_sd = float(np.std(loss.values[: n - tail] - trend.values[: n - tail])) / math.sqrt(min(tail, 5))
+    scatter = float(np.std(loss.values[: n - tail] - trend.values[: n - tail]))
     rise = end - best_level
     # the best of n / tail independent levels was chosen: as many looks
-    threshold = max(
-        false_alarm_z(n / tail) * math.hypot(0.0 if math.isnan(error) else error, residual_sd),
-        LOST_SHARE * case.descent,
-        LEVEL_SHARE * abs(best_level),
-    )
+    noise = false_alarm_z(n / tail) * math.hypot(0.0 if math.isnan(error) else error, scatter / math.sqrt(min(tail, 5)))
+    learnt = _learnt(case, best_level, scatter)
+    if not learnt and best_level <= 0:
+        return Clear("a loss that never fell and is not positive says nothing of learning")
+    threshold = max(noise, _least(case, best_level) if learnt else _blown_up(case, best_level, scatter))
     if rise <= threshold:
         return Clear()
     half = loss.values[-tail:]
@@ -74,7 +81,8 @@ def check(case: Case) -> Outcome:
     since = int(loss.updates[_leaves(trend.values, best, threshold)])
     last = int(loss.updates[-1])
     return Found(
-        title=f"Loss rose from {best_level:.4g} at update {int(loss.updates[best])} to {end:.4g} and stayed there",
+        title=f"Loss rose from {best_level:.4g} at update {int(loss.updates[best])} to {end:.4g} and stayed there"
+        + ("" if learnt else "; it had never fallen before"),
         evidence=(
             Evidence(
                 "train/loss", (since, last), "level at the end above the best", rise, threshold, loss.source(n - 1)
@@ -88,8 +96,29 @@ def check(case: Case) -> Outcome:
             "since_update": since,
             "applied_lr": None if case.lr is None else case.lr.at(since),
             "level": end,
+            "learnt": learnt,
         },
     )
+
+
+def _learnt(case: Case, best_level: float, scatter: float) -> bool:
+    """Whether the loss came down beyond the scatter of its points, or stands below ln V as a pretrained start does."""
+    if case.is_token_loss and case.chance is not None and best_level > 0:
+        return case.chance - best_level > LEVEL_SHARE * case.chance
+    return case.loss is not None and case.descent > false_alarm_z(len(case.loss)) * scatter
+
+
+def _least(case: Case, best_level: float) -> float:
+    """The least rise that costs something of what was learnt."""
+    to_chance = case.chance - best_level if case.is_token_loss and case.chance is not None else 0.0
+    return max(LOST_SHARE * case.descent, LEVEL_SHARE * max(abs(best_level), to_chance))
+
+
+def _blown_up(case: Case, best_level: float, scatter: float) -> float:
+    """The rise beyond which a loss that never fell is worse than any untrained answer, scatter of points included."""
+    chance = case.chance if case.is_token_loss else None
+    limit = ABOVE_CHANCE * chance if chance is not None else BLOWN_UP * best_level
+    return limit - best_level + false_alarm_z(0 if case.loss is None else len(case.loss)) * scatter
 
 
 def _leaves(trend: np.ndarray, best: int, threshold: float) -> int:
