@@ -85,7 +85,11 @@ def _own_files(log: Path) -> list[Path]:
         stem = stem[: stem.rindex(".")]
         for suffix in OWN_SUFFIXES:
             path = log.with_name(stem + suffix)
-            if path.name not in NEVER and path.name not in SHARED_NAMES and path != log and path.is_file():
+            try:
+                there = path.is_file()
+            except OSError:  # a name that is too long with the suffix
+                continue
+            if there and path.name not in NEVER and path.name not in SHARED_NAMES and path != log:
                 return [path]
     return []
 

@@ -278,7 +278,7 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
         for key, column in part.columns.items():
             if (
                 (key in axis.keys and key != axis.epoch)
-                or names.RUNTIME.match(key)
+                or names.RUNTIME.match(names.normalise(key))
                 or names.left_out(key, beside.columns)
             ):
                 continue
