@@ -237,10 +237,21 @@ def answers(case: Case) -> dict[str, GroupAnswer]:
                 break
         else:
             tried = [GroupAnswer(group, series, p, explain(p, updates, values, tolerance)) for p in candidates]
+            if not any(one.answer.explanations for one in tried):
+                # a warm-up that never happened is warmup-missing's to tell; the rest may be explained without it
+                lost = [_without_lost_warmup(plan, series) for plan in candidates]
+                tried += [GroupAnswer(group, series, p, explain(p, updates, values, tolerance)) for p in lost if p]
         if tried:
             found[group] = min(tried, key=_simplicity)
     _ANSWERS[case] = found
     return found
+
+
+def _without_lost_warmup(plan: Plan, series: Series) -> Plan | None:
+    """The plan without its warm-up, where the log begins within it and is at its peak from the first row on."""
+    begins = int(series.updates[0]) < 0.25 * plan.warmup
+    at_peak = len(series) >= 3 and float(series.values[0]) >= 0.9 * float(series.values.max())
+    return replace(plan, warmup_updates=0.0, warmup_share=None) if begins and at_peak else None
 
 
 def _configured_since(case: Case) -> int:
