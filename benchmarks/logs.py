@@ -206,6 +206,10 @@ def _found(one: Judged) -> bool:
     return one.hit
 
 
+def _first(one: Judged) -> bool:
+    return bool(set(one.top[:1]) & set(one.label["expect_any"]))
+
+
 def _called_sick(one: Judged) -> bool:
     return one.verdict == "sick"
 
@@ -216,6 +220,7 @@ def _quiet(one: Judged) -> bool:
 
 _GROUPS: tuple[tuple[str, Callable[[Judged], bool], Callable[[list[Judged]], list[Judged]]], ...] = (
     ("sick runs, an expected rule among the first three findings", _found, _sick),
+    ("sick runs, an expected rule at rank 1", _first, _sick),
     ("... without those that need another run or the model", _found, _alone),
     ("... of these, with an expected rule that is built", _found, _built),
     ("sick runs with the verdict sick", _called_sick, _sick),

@@ -73,8 +73,11 @@ def ranked(hits: Hits, updates: int) -> list[tuple[Rule, Found, str | None]]:
 
 
 def _order(hits: Hits, name: str) -> tuple[int, bool, float, str]:
+    """What stands first; of the notes those of rules that warn elsewhere come before mere remarks."""
     rule, found = hits[name]
-    return SEVERITY_ORDER[found.severity or rule.severity], rule.family == "throughput", -found.confidence, rule.code
+    severity = SEVERITY_ORDER[found.severity or rule.severity]
+    remark = severity == SEVERITY_ORDER["note"] == SEVERITY_ORDER[rule.severity]
+    return severity, remark or rule.family == "throughput", -found.confidence, rule.code
 
 
 def _causes(hits: Hits, updates: int) -> dict[str, str]:
