@@ -4,9 +4,9 @@
 
 A sick run counts as found when one of its expected rules is among the first three findings; a healthy run raises a
 false alarm with any error or warning that is not in its `accept` list. Each generated log is judged with what its
-`needs` lists: with its configuration where it is listed, else from the log alone. The second column of the summary
-gives every log its configuration, which is how a user's folder looks. Prints the tables and writes `docs/logs.md`.
-"""
+`needs` lists: with its configuration, or with the other run of its pair, where that is listed, else from the log alone.
+The second column of the summary gives every log its configuration, which is how a user's folder looks. Prints the
+tables and writes `docs/logs.md`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unstuck.diagnose.attach import attach
 from unstuck.diagnose.engine import Diagnosis, all_rules, diagnose
+from unstuck.diagnose.history import history_of
 from unstuck.errors import UserError
 from unstuck.runs.readers import read_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = 3
-UNREAD_NEEDS = {"pair": "needs the other run of the pair", "model": "the log cannot show it, needs the model"}
+UNREAD_NEEDS = {"model": "the log cannot show it, needs the model"}
 
 
 @dataclass(slots=True)
@@ -110,13 +112,17 @@ def judge(logs: Path, formats: tuple[str, ...], *, always_with_config: bool = Fa
             if formats and label["format"] not in formats:
                 continue
             file = folder / label["file"]
-            given = "config" in label and (always_with_config or "config" in label["needs"])
+            given = "config" in label and (always_with_config or bool({"config", "pair"} & set(label["needs"])))
             config = folder / label["config"] if given else None
             started = time.perf_counter()
             one = Judged(label, str(file.relative_to(logs)), 0.0)
             try:
                 runs = read_runs(file, config=config, beside=config is not None)
-                worst = max((diagnose(run) for run in runs), key=lambda d: (d.verdict == "sick", len(d.findings)))
+                diagnoses = [diagnose(run) for run in runs]
+                if "pair" in label.get("needs", []):  # the other run with its own configuration, as a user gives both
+                    both = [*diagnoses, *(diagnose(run) for run in read_runs(folder / label["pair"]))]
+                    attach(history_of([one.run for one in both]), both)
+                worst = max(diagnoses, key=lambda d: (d.verdict == "sick", len(d.findings)))
             except UserError as error:
                 one.error = str(error).replace(str(logs), "")
             else:
@@ -221,7 +227,7 @@ def _quiet(one: Judged) -> bool:
 _GROUPS: tuple[tuple[str, Callable[[Judged], bool], Callable[[list[Judged]], list[Judged]]], ...] = (
     ("sick runs, an expected rule among the first three findings", _found, _sick),
     ("sick runs, an expected rule at rank 1", _first, _sick),
-    ("... without those that need another run or the model", _found, _alone),
+    ("... without those that need the model", _found, _alone),
     ("... of these, with an expected rule that is built", _found, _built),
     ("sick runs with the verdict sick", _called_sick, _sick),
     ("healthy runs without an error or warning", _quiet, _healthy),

@@ -40,6 +40,7 @@ TRIANGULAR_SHARE = 0.55  # a triangular schedule of unknown name rises for half 
 DEFAULT_BETA2 = 0.999
 # Still in it: this many times the warm-up that Adam needs (arXiv 1910.04209) have gone by.
 TIMES_NEEDED = 2.0
+ANNEALED = 0.1  # the usual floor of a cosine (Hoffmann et al., arXiv 2203.15556, decay to a tenth)
 LEAST_UPDATES = 50  # in a run shorter than this a share of a third is a handful of updates
 BARELY = 0.05  # of ln V, or of the first loss: what a sound language-model run covers in its first tens of updates
 
@@ -74,12 +75,17 @@ def check(case: Case) -> Outcome:
         return Clear("a run this short is a test")
     known = case.setting("schedule") is not None
     limit = TOO_LARGE_SHARE if known else TRIANGULAR_SHARE
-    if not planned and not known and series is not None and int(series.updates[-1]) < 2 * span:
+    if not planned and not known and series is not None and int(series.updates[-1]) < 2 * span and not _whole(series):
         return Clear("how long the run is to be is not known")
     share = span / length
     if share <= limit:
         return Clear(f"the warm-up takes {100 * share:.0f} % of the run")
     return _found(case, series, span, length, share, limit)
+
+
+def _whole(series: Series) -> bool:
+    """Whether the log shows the whole schedule: after its peak the rate came down to a tenth of it."""
+    return float(series.values[-1]) <= ANNEALED * float(series.values.max())
 
 
 def _configured(case: Case) -> float | None:
