@@ -1,15 +1,44 @@
-"""Published learning-rate scales by optimizer, phase and size, each with its source and the range where it holds.
+"""Published learning rates by optimizer, phase, kind of model, size and parameter group, each with its source.
 
-A scale is a range that papers and reference recipes report as working, and its middle. It is never a verdict by
-itself: a rule asks for evidence in the loss as well. Where nothing is published for a case the answer is None, and the
-rule that asked says so.
+The data are those of `learning_rates.py`; here they are looked up for a run. A scale is never a verdict by itself: a
+rule asks for evidence in the loss as well. Where nothing is published for a case the answer is None, and the rule that
+asked says so.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.known_models import model_of, start_of
+from unstuck.diagnose.learning_rates import ADAMS, Range, Recipe, find_range, ranges, step_law
+
+# In this order: "adamw" before "adam". What none of them begins stays as it is written.
+KNOWN = ("adamw", "adafactor", "adamax", "radam", "nadam", "adam", "lamb", "lion", "muon", "sgd", "sophia", "prodigy")
+LANGUAGE = frozenset({"causal-lm", "masked-lm", "seq2seq"})
+SHOWN_RECIPES = 2  # so many sources are printed beside a scale
+
+# Settings that name what is trained, by the last part of their key, and the words in them.
+NAMING = frozenset({"model", "arch", "architecture", "model_name", "model_type", "network", "dataset", "data",
+                    "problem", "equation", "name", "path", "source"})  # fmt: skip
+KINDS = (
+    ("neural-operator", re.compile(r"\b(?:[tsu]?fno\w*|uno|gino|deeponet)\b|neural.?operator|navier|darcy|burgers")),
+    ("tabular", re.compile(r"tabular|ft.?transformer|tabnet|california.?housing")),
+    ("diffusion", re.compile(r"diffusion|\bddpm|\bdit[-_]")),
+    ("vision", re.compile(r"resne|\bvit\b|\bvit[-_]|deit|convnext|efficientnet|mobilenet|\bvgg|densenet|\bswin|cifar|"
+                          r"imagenet|mnist|\bunet")),
+)  # fmt: skip
+# Keys of soft prompts: peft PromptTuningConfig and PrefixTuningConfig, ChatGLM, PrefixTuning.
+PROMPTS = frozenset({"num_virtual_tokens", "pre_seq_len", "preseqlen", "prefix_length", "prompt_length"})
+# Names of parameter groups, in this order: "unembedding" before "embedding".
+GROUPS = (
+    ("matrices", re.compile(r"muon|matri", re.I)),
+    ("head", re.compile(r"head|unembed", re.I)),
+    ("embedding", re.compile(r"emb|wte|wpe", re.I)),
+    ("scalars", re.compile(r"scalar|norm|bias|gain|lambda|\bln", re.I)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,47 +49,40 @@ class Scale:
     typical: float
     high: float
     source: str
+    name: str = ""
 
 
-# Pretraining with Adam or AdamW by trainable parameters (upper limit of the row).
-ADAM_FROM_SCRATCH: tuple[tuple[float, Scale], ...] = (
-    (20e6, Scale(3e-4, 1e-3, 1e-2, "nanoGPT config/train_shakespeare_char.py: 1e-3 ('baby networks can go higher')")),
-    (200e6, Scale(1e-4, 6e-4, 4e-3, "GPT-3 125M: 6e-4 (arXiv 2005.14165, table 2.1); Pythia 70M: 1e-3")),
-    (2e9, Scale(6e-5, 3e-4, 2e-3, "GPT-3 350M-1.3B: 3e-4 to 2e-4 (arXiv 2005.14165, table 2.1)")),
-    (1e15, Scale(2e-5, 1.2e-4, 6e-4, "GPT-3 6.7B-175B: 1.2e-4 to 6e-5 (arXiv 2005.14165, table 2.1)")),
-)
-# What no phase or size goes beyond, for the question whether a rate is too high: the most permissive of the rows.
-ADAM_AT_MOST = Scale(5e-6, 1e-3, 1e-2, "Adam, arXiv 1412.6980: 1e-3; nanoGPT's small models: 1e-3, 'can go higher'")
-ADAM_UNKNOWN_SIZE = Scale(2e-5, 3e-4, 1e-2, "the widest range of the sizes above")
-ADAM_OTHER_TASKS = Scale(
-    1e-4, 1e-3, 1e-2, "Kingma, Ba, Adam, arXiv 1412.6980: alpha = 0.001; FNO arXiv 2010.08895: 1e-3"
-)
-FINE_TUNING = Scale(5e-6, 3e-5, 5e-4, "BERT arXiv 1810.04805: 2e-5 to 5e-5; GPT: 6.25e-5; used to 1e-4 and above")
-LORA = Scale(1e-4, 2e-4, 5e-3, "LoRA arXiv 2106.09685, table 11: 2e-4; QLoRA arXiv 2305.14314: 1e-4 to 2e-4")
-MUON = Scale(2e-2, 3e-2, 5e-2, "Jordan et al., Muon (2024): 0.02 to 0.05; modded-nanogpt, nanochat: 0.02")
-LAMB = Scale(6e-4, 5e-3, 2e-2, "You et al., LAMB, arXiv 1904.00962: 6e-4 to 5e-3; LTG-BERT, arXiv 2303.09859: 1e-2")
-LION_SHARE = 1 / 5  # Chen et al., Lion, arXiv 2302.06675, section 5: 3-10 times below AdamW's
-
-ADAMS = frozenset({"adam", "adamw", "nadam", "adamax", "radam", "adafactor"})
+LORA = next(Scale(row.low, row.typical, row.high, row.why, row.name) for row in ranges() if row.name == "LoRA")
 
 
 def optimizer_of(case: Case) -> str | None:
     """The optimizer in lower case without its implementation (`adamw_torch_fused` -> `adamw`); None where unknown."""
-    name = case.setting("optimizer")
-    if not name:
+    setting = case.run.settings.get("optimizer")
+    if setting is None or not setting.value:
         # nanoGPT trains with nothing else (model.py, configure_optimizers)
         return "adamw" if case.run.format.startswith("nanogpt") or case.run.dialect == "nanogpt" else None
-    name = str(name).lower()
-    known = ("adamw", "adafactor", "adamax", "radam", "nadam", "adam", "lamb", "lion", "muon", "sgd")
-    return next((k for k in known if name.startswith(k)), name)
+    name = str(setting.value).lower()
+    if re.search(r"schedule.?free", f"{name} {setting.written}".lower()):
+        return "schedule-free-sgd" if "sgd" in name else "schedule-free-adamw"
+    return next((known for known in KNOWN if name.startswith(known)), name)
 
 
 def phase_of(case: Case) -> str | None:
-    """`fresh`, `fine-tuning` or `lora`: from the settings, else from the first loss against ln V; None: unknown."""
+    """`fresh`, `fine-tuning`, `lora`, `prompt` or `preference`; None: unknown.
+
+    From the settings and the logged series, else from the first loss against ln V.
+    """
+    if any("rewards" in name and ("chosen" in name or "margins" in name) for name in case.run.series):
+        return "preference"  # as TRL and the preference trainers built on it log
     if case.setting("lora_rank"):
         return "lora"
-    if case.start is not None:
-        return "fresh" if case.start == "fresh" else "fine-tuning"
+    if any(
+        key.rpartition(".")[2].lower() in PROMPTS and setting.value for key, setting in case.run.raw_settings.items()
+    ):
+        return "prompt"
+    start = start_of(case)
+    if start is not None:
+        return "fresh" if start == "fresh" else "fine-tuning"
     first = first_loss(case)
     if first is None or not case.is_token_loss or case.chance is None:
         return None
@@ -79,44 +101,122 @@ def first_loss(case: Case) -> float | None:
     return None
 
 
+def model_kind_of(case: Case, phase: str | None) -> str:
+    """The kind of model in the words of the data file; a run that names none is taken for a causal language model."""
+    task = case.setting("task")
+    if task in LANGUAGE:
+        return str(task)
+    words = " ".join(
+        str(setting.value).lower()[:200]
+        for key, setting in case.run.raw_settings.items()
+        if key.rpartition(".")[2].lower() in NAMING and isinstance(setting.value, str)
+    )
+    named = next((kind for kind, pattern in KINDS if pattern.search(words)), None)
+    if named is not None:
+        return named
+    if case.loss is not None and case.loss.unit is not None and "relative" in case.loss.unit:
+        return "neural-operator"
+    if task is None:
+        return "causal-lm"
+    return "vision" if task == "classification" and phase == "fresh" else "any"
+
+
+def group_of(case: Case, algorithm: str | None) -> tuple[str, str | None]:
+    """(group, optimizer) of the learning rate that `case.lr` shows, in the words of the data file.
+
+    Beside Muon, embeddings, heads and scalars are trained by Adam at rates of their own; elsewhere a group is `all`.
+    """
+    name = "" if case.lr is None else case.lr.name.removeprefix("lr/")
+    optimizer = algorithm or optimizer_of(case)
+    groups = case.run.learning_rates()
+    has_muon = optimizer == "muon" or any("muon" in g.lower() or case.algorithm_of(g) == "muon" for g in groups)
+    if not has_muon:
+        return "all", optimizer
+    role = next((role for role, pattern in GROUPS if pattern.search(name)), None)
+    if algorithm == "muon" or role == "matrices":
+        return "matrices", "muon"
+    if role is not None:
+        return role, "adam"
+    # a rate of its own for Muon beside AdamW's is in units of the spectral norm; matched steps share AdamW's
+    return ("matrices" if optimizer == "muon" and case.setting("muon_learning_rate") else "all"), optimizer
+
+
 def published_scale(case: Case, *, group_algorithm: str | None = None) -> Scale | None:
-    """The scale for this run's optimizer, phase, task and size; None where nothing published fits.
+    """The scale for this run's optimizer, phase, kind of model, size and group; None where nothing published fits.
 
     Args:
         case: the run.
         group_algorithm: the optimizer of one parameter group, where groups differ (Muon for matrices).
     """
-    optimizer = group_algorithm or optimizer_of(case)
     phase = phase_of(case)
-    if optimizer == "muon":
-        return MUON if phase == "fresh" else None
-    if optimizer == "lamb":
-        return LAMB if phase == "fresh" else None
-    share = LION_SHARE if optimizer == "lion" else 1.0
-    if optimizer not in ADAMS and optimizer != "lion":
+    group, optimizer = group_of(case, group_algorithm)
+    if optimizer is None or phase is None:
         return None
-    scale = _adam_scale(case, phase)
-    return scale and Scale(scale.low * share, scale.typical * share, scale.high * share, scale.source)
+    model = model_kind_of(case, phase)
+    size = _parameters(case, phase)
+    row = find_range(optimizer, "from-scratch" if phase == "fresh" else phase, model, size, group)
+    return None if row is None else _with_law(case, row, model, size)
 
 
 def highest_scale(case: Case, *, group_algorithm: str | None = None) -> Scale | None:
     """As `published_scale`, and where the phase is unknown the most permissive scale of the Adam family."""
     scale = published_scale(case, group_algorithm=group_algorithm)
-    if scale is None and phase_of(case) is None and (group_algorithm or optimizer_of(case)) in ADAMS:
-        return ADAM_AT_MOST
+    optimizer = group_algorithm or optimizer_of(case)
+    if scale is None and phase_of(case) is None and optimizer in ADAMS:
+        row = find_range("adam", "any")
+        if row is not None:
+            return Scale(row.low, row.typical, row.high, "no phase or size is trained beyond it", row.name)
     return scale
 
 
-def _adam_scale(case: Case, phase: str | None) -> Scale | None:
-    if phase == "lora":
-        return LORA
-    if phase == "fine-tuning":
-        return FINE_TUNING
-    if phase is None:
+def _parameters(case: Case, phase: str) -> float | None:
+    """Parameters that the scale goes by: as set; of a model known by name where all of them are trained."""
+    written = case.setting("parameters")
+    if written:
+        return float(written)
+    named = model_of(case)
+    return named.model.parameters if named is not None and phase in ("fine-tuning", "preference") else None
+
+
+def _with_law(case: Case, row: Range, model: str, size: float | None) -> Scale:
+    """The scale of a row with its nearest sources; a proven law may reach higher than the recipes do."""
+    source = "; ".join(f"{r.name}: {r.rate} ({r.source})" for r in _nearest(row, size)) or row.why
+    high = row.high
+    law = step_law()
+    if "adam" in row.optimizers and row.phases == ("from-scratch",) and row.group == "all" and model == "causal-lm":
+        n, tokens = _blocks(case), _tokens(case)
+        best = law.rate(n, tokens) if n is not None and tokens is not None else None
+        if best is not None and n is not None and tokens is not None:
+            high = max(high, law.within * best)
+            source += (
+                f"; {law.name} gives {best:.2g} for {n / 1e6:,.0f}M parameters and {tokens / 1e9:.3g}B tokens"
+                f" ({law.source})"
+            )
+    return Scale(row.low, row.typical, high, source, row.name)
+
+
+def _nearest(row: Range, size: float | None) -> list[Recipe]:
+    """The recipes of a row nearest in size (or to its typical rate), each from another source."""
+
+    def distance(recipe: Recipe) -> float:
+        if size and recipe.parameters is not None:
+            low, high = recipe.parameters
+            return 0.0 if low <= size <= high else min(abs(math.log(size / low)), abs(math.log(size / high)))
+        return 10.0 + abs(math.log(recipe.typical / row.typical))
+
+    chosen: dict[str, Recipe] = {}
+    for recipe in sorted(row.recipes(), key=distance):
+        chosen.setdefault(recipe.source, recipe)
+    return list(chosen.values())[:SHOWN_RECIPES]
+
+
+def _blocks(case: Case) -> float | None:
+    """Parameters without embeddings: 12 x layers x width^2 (Kaplan et al., arXiv 2001.08361, table 1)."""
+    layers, width = case.setting("layers"), case.setting("width")
+    return 12.0 * layers * width**2 if layers and width else None
+
+
+def _tokens(case: Case) -> float | None:
+    if case.tokens_per_update is None or case.planned_updates is None:
         return None
-    if case.setting("task") not in (None, "causal-lm", "masked-lm", "seq2seq"):
-        return ADAM_OTHER_TASKS
-    parameters = case.setting("parameters")
-    if not parameters:
-        return ADAM_UNKNOWN_SIZE
-    return next(scale for limit, scale in ADAM_FROM_SCRATCH if parameters <= limit)
+    return case.tokens_per_update * case.planned_updates

@@ -15,15 +15,16 @@ Two or more `lr/<group>` series or the declared group factors, and `train/loss`;
 Not when
 Layer-wise decay on purpose (three or more groups in a geometric ladder), a frozen group (exactly 0), Muon beside
 AdamW (their scales differ by 10 to 50 by nature), embeddings, heads, biases or norms with a rate of their own, or a
-pretrained body under a fresh head down to 1/30. A declared factor is no excuse when the loss shows the damage, but the
-finding is then a warning and, without the damage, a note: the owner chose it.
+pretrained body under a fresh head as far down as published. A declared factor is no excuse when the loss shows the
+damage, but the finding is then a warning and, without the damage, a note: the owner chose it.
 
 Remedy
 Raise the factor of the group that holds the weights, step by step, up to 1.
 
 References
 Incident I1 (factors 0.1 / 0.5 / 1). Howard, Ruder, ULMFiT, arXiv 1801.06146 (discriminative rates: 2.6 per layer).
-Yang et al., arXiv 2203.03466 (which groups need their own rate, and by how much).
+Yang et al., arXiv 2203.03466 (which groups need their own rate, and by how much). Published ratios between groups:
+docs/scales.md.
 """
 
 from __future__ import annotations
@@ -34,16 +35,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.learning_rates import lowest_ratio
 from unstuck.diagnose.lr_curve import applied, flat_since_half, moments, near_frequencies
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.runs import Series
 
 STARVED = 0.15  # "a tenth" with what rounding of a printed 0.1 and unequal schedules add
-# A pretrained body under a fresh head: ULMFiT's 2.6 per layer over 3 to 4 layers is 1/18 to 1/45.
-STARVED_PRETRAINED = 1 / 30
-# Embeddings and heads are trained at up to 15 to 30 times the matrices' rate on purpose (nanochat: 0.2 to 0.004).
-STARVED_BESIDE_EMBEDDINGS = 1 / 60
+# A group is starved below what is published for its kind, by this much: ratios are read from printed, rounded rates.
+BELOW_PUBLISHED = 0.95
 SEVERE = 0.02  # below it the group moves less in a whole run than the others in a fiftieth of it
 # An update of about 1/1000 of the weights is healthy (Karpathy's rule of thumb, makemore part 4); a hundredth of it
 # barely moves.
@@ -128,10 +128,11 @@ def _starved(case: Case, groups: list[Group]) -> tuple[Group, float] | None:
     rates = np.array([g.rate for g in groups])
     if _is_ladder(rates):
         return None
-    limit = STARVED_PRETRAINED if case.start in ("pretrained", "checkpoint") else STARVED
+    pretrained = case.start in ("pretrained", "checkpoint")
+    limit = BELOW_PUBLISHED * lowest_ratio("pretrained-body").ratio if pretrained else STARVED
     top = _usual_rate(case, groups)
     if all(SMALL_PARTS.search(g.name) for g in groups if g.rate >= top) and not case.setting("group_lr_factors"):
-        limit = min(limit, STARVED_BESIDE_EMBEDDINGS)
+        limit = min(limit, BELOW_PUBLISHED * lowest_ratio("beside-embeddings").ratio)
     low = [g for g in groups if g.rate <= limit * top * (1 + 1e-6)]
     if not low:
         return None
