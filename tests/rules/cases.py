@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 
+from unstuck.config.dialects import canonical_settings, guess_dialect
 from unstuck.runs import Event, Run, Series, Setting, Source
+from unstuck.runs.build import add_raw
 
 ROOT = Path(__file__).parent
 EXPECTED_OUTCOMES = ("finds", "silent", "could not check")
@@ -41,6 +43,7 @@ class RuleCase:
             if line.strip():
                 series = made_up_series(line, number)
                 run.series[series.name] = series
+        self._configure(run)
         for key, value in (yaml.safe_load(self.blocks.get("settings", "")) or {}).items():
             run.settings[key] = Setting(value, key, Source("case"))
         for event in yaml.safe_load(self.blocks.get("events", "")) or []:
@@ -48,6 +51,20 @@ class RuleCase:
                 Event(event["kind"], event.get("update"), event.get("text", ""), Source("case"), event.get("data", {}))
             )
         return run
+
+    def _configure(self, run: Run) -> None:
+        """Give the run its format and dialect, and the settings of the user's own keys, as a reader does."""
+        told = yaml.safe_load(self.blocks.get("run", "")) or {}
+        run.format = told.get("format", run.format)
+        if "config" not in self.blocks:
+            return
+        raw: dict[str, Setting] = {}
+        if "groups" in told:
+            raw["groups"] = Setting(told["groups"], "groups", Source("metrics.jsonl", 1))
+        add_raw(raw, yaml.safe_load(self.blocks["config"]) or {}, Source("config.yaml"))
+        run.raw_settings.update(raw)
+        run.dialect = told.get("dialect") or guess_dialect(run.raw_settings)
+        run.settings.update(canonical_settings(run.raw_settings, run.dialect))
 
     @property
     def expect(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ EXAMPLE = """
 unstuck diagnose train.log
 unstuck diagnose out/trainer_state.json --config args.json
 unstuck diagnose runs/gpt-char-1 --html report.html
+unstuck diagnose odd.log --columns it=step,cost=train/loss
+unstuck diagnose first.log second.log third.log
 """
 
 # Exit status of a verdict; of several runs the worst counts: sick before undetermined before healthy.
@@ -31,6 +33,10 @@ def command(
         Path | None,
         typer.Option("--config", metavar="F", help="the run's configuration, when it is not beside the log"),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--columns", metavar="KEY=NAME,...", help="what columns of the log are: loss=val/loss, it=step"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="F", help="also write a report that opens offline")
@@ -43,13 +49,22 @@ def command(
     """
     from unstuck.cli.main import os_sentence, say
     from unstuck.diagnose.engine import diagnose
+    from unstuck.runs.names import said_columns
+    from unstuck.runs.of_ledger import is_ledger, runs_of_ledger
     from unstuck.runs.readers import read_runs
 
+    said = said_columns(columns or [])
     diagnoses = []
     errors: list[dict[str, str]] = []
+    places: list[Path] = []
     for path in paths:
         try:
-            runs = read_runs(path, config=config)
+            places += runs_of_ledger(path) if is_ledger(path) else [path]
+        except UserError as error:
+            errors.append({"path": str(path), "error": str(error)})
+    for path in places:
+        try:
+            runs = read_runs(path, config=config, columns=said)
         except UserError as error:
             errors.append({"path": str(path), "error": str(error)})
         except OSError as error:
@@ -59,6 +74,13 @@ def command(
             errors.append({"path": str(path), "error": sentence})
         else:
             diagnoses += [diagnose(run) for run in runs]
+    history = None
+    if len(diagnoses) > 1:
+        from unstuck.diagnose.attach import attach
+        from unstuck.diagnose.history import history_of
+
+        history = history_of([diagnosis.run for diagnosis in diagnoses])
+        attach(history, diagnoses)
     if html is not None and diagnoses:
         from unstuck.report.html import write_report
 
@@ -68,7 +90,12 @@ def command(
 
         from unstuck.diagnose.document import document
 
-        print(json.dumps({**document(diagnoses), "errors": errors}, indent=1, allow_nan=False))
+        whole = {**document(diagnoses), "errors": errors}
+        if history is not None:
+            from unstuck.diagnose.history_document import history_document
+
+            whole["history"] = history_document(history)
+        print(json.dumps(whole, indent=1, allow_nan=False))
     else:
         from rich.console import Console
 
@@ -79,6 +106,11 @@ def command(
             if place:
                 console.print()
             print_diagnosis(diagnosis, console)
+        if history is not None:
+            from unstuck.report.history_terminal import print_history
+
+            console.print()
+            print_history(history, console)
         if html is not None and diagnoses:
             console.print(f"\nReport: {html}", highlight=False, markup=False)
     if errors:

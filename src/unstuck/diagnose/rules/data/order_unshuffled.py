@@ -1,0 +1,172 @@
+"""Training batches come in a fixed or sorted order.
+
+Finds
+A configuration that switches shuffling of the training data off; a training accuracy that alternates between all right
+and all wrong, so that each batch holds one class; a loss whose jumps within an epoch come again at the same places in
+every epoch.
+
+Why it matters
+Neighbouring samples are alike in most files (one author, one class, one trajectory), so a fixed order gives batches
+that all pull one way and pull back later. In incident I2 the training fields came trajectory by trajectory.
+
+Evidence needed
+The configuration; or the accuracy of each training batch of at least 8; or `train/loss` over three epochs and their
+length (steps per epoch, or samples and batch, or the logged epoch), with at least 30 pairs of points at the same place
+of two epochs.
+
+Not when
+The switch belongs to validation or test data; a trend, a sawtooth of the epochs or a running mean, which leave no jumps
+at the same places; the learning rate restarts with the same period. A fixed order that was shuffled once looks the same
+in the log: it is a note there, as for data that are read once or streamed.
+
+Remedy
+Shuffle the training data anew in every epoch, with a seed.
+
+References
+Bottou, Stochastic Gradient Descent Tricks, 2012 (shuffle the examples). Gurbuzbalaban et al., arXiv 1510.08560
+(random reshuffling converges faster than a fixed order). Incidents I2 and I3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from unstuck.diagnose.arithmetic import PER_EPOCH
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.expected_lr import micro_batches_per_epoch
+from unstuck.diagnose.lr_curve import comeback
+from unstuck.diagnose.own_keys import own_number, own_settings
+from unstuck.diagnose.periodic import Repeat, at_period, searched
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.runs import Setting
+
+SWITCHES = frozenset({"shuffle", "train_shuffle", "shuffle_train", "shuffle_data", "data_shuffle",
+                      "shuffle_train_data", "shuffle_dataset"})  # fmt: skip
+SAMPLING = frozenset({"train_sampling_strategy"})  # transformers 5
+STREAMS = frozenset({"streaming", "stream", "iterable", "use_streaming"})
+# Batches of mixed classes at an accuracy p are all wrong with (1 - p)^8 and all right with p^8, and not both likely:
+# three falls from one to the other have at most (1/2)^(2 x 3 x 8) a chance (p = 1/2) at batch 8.
+LEAST_BATCH, LEAST_FALLS, EXTREME = 8, 3, 0.02
+MOSTLY, LEAST_POINTS = 0.8, 20  # ours: little in between, over more than a handful of lines
+NO, YES = (False, 0, "false", "False", "no", "0"), (True, 1, "true", "True", "yes", "1")
+
+
+@rule(code="DA005", stages="PC", severity="warning", explains=("loss-oscillating",))
+def check(case: Case) -> Outcome:
+    switch = _switch(case)
+    sorted_batches = _one_class(case)
+    if sorted_batches is not None:
+        return sorted_batches
+    repeat, looked = _repeat(case)
+    if switch is not None and switch[1]:
+        return _by_configuration(case, switch[0], repeat)
+    if repeat is not None:
+        return _by_log(case, repeat)
+    if case.run.format == "unstuck-run":
+        return Clear("unstuck draws a new order in every epoch")
+    if switch is not None:
+        return Clear(f"{switch[0].key} is {switch[0].value}")
+    if looked:
+        return Clear("the loss does not repeat itself from epoch to epoch")
+    return CouldNotCheck(("shuffle", "train/loss over three epochs and their length"))
+
+
+def _switch(case: Case) -> tuple[Setting, bool] | None:
+    """The setting that decides about the order, and whether it switches shuffling off."""
+    for setting in own_settings(case.run, SWITCHES):
+        if setting.value in NO or setting.value in YES:
+            return setting, setting.value in NO
+    for setting in own_settings(case.run, SAMPLING):
+        return setting, setting.value == "sequential"
+    return None
+
+
+def _one_class(case: Case) -> Found | None:
+    """A batch accuracy that falls from all right to all wrong again and again, with little in between."""
+    accuracy, batch = case.run.get("train/accuracy"), case.setting("batch_size")
+    if accuracy is None or not batch or batch < LEAST_BATCH or len(accuracy) < LEAST_POINTS:
+        return None
+    series = accuracy.finite()
+    values = series.values / (100.0 if series.values.max(initial=0.0) > 1.5 else 1.0)
+    right, wrong = values >= 1 - EXTREME, values <= EXTREME
+    ends = np.flatnonzero(right | wrong)
+    falls = int(np.sum(right[ends[:-1]] & wrong[ends[1:]])) if len(ends) > 1 else 0
+    share = len(ends) / len(values)
+    if falls < LEAST_FALLS or share < MOSTLY:
+        return None
+    title = (
+        f"The accuracy of a training batch is all wrong or all right in {share:.0%} of the lines and went from right "
+        f"to wrong {falls} times: batches of {batch} hold one class each, the data are sorted"
+    )
+    span = (int(series.updates[0]), int(series.updates[-1]))
+    at = int(np.flatnonzero(right)[0])
+    evidence = Evidence(series.name, span, "times that it falls from right to wrong", falls, 0.0, series.source(at))
+    return Found(title, (evidence,), 0.95, "error", "", {"falls": falls})
+
+
+def _by_configuration(case: Case, setting: Setting, repeat: Repeat | None) -> Found:
+    streamed = any(s.value in YES for s in own_settings(case.run, STREAMS))
+    epochs = case.setting("epochs")
+    once = streamed or (epochs is not None and epochs <= 1)
+    shown = f", and its jumps come again every {repeat.period:,} updates" if repeat is not None else ""
+    title = f"{setting.key} is {setting.value}: the training data come in the order of the file{shown}"
+    last = int(case.run.updates)
+    evidence = [Evidence(setting.key, (0, last), "as configured", 0.0, None, setting.source)]
+    if repeat is not None:
+        evidence.append(_evidence(case, repeat))
+    detail = "They are streamed or read once: if they were shuffled when they were written, nothing is lost." * once
+    confidence = 0.95 if repeat is not None else 0.5 if once else 0.8
+    facts: dict[str, object] = {"key": setting.key}
+    return Found(title, tuple(evidence), confidence, "note" if once and repeat is None else None, detail, facts)
+
+
+def _by_log(case: Case, repeat: Repeat) -> Found:
+    title = (
+        f"The jumps of the loss come again every {repeat.period:,} updates (correlation {repeat.correlation:.2f} over "
+        f"{repeat.periods:.0f} rounds): the batches come in the same order each time"
+    )
+    detail = "A fixed order that was shuffled once looks the same; a sorted one is what harms."
+    return Found(title, (_evidence(case, repeat),), 0.7, "note", detail, {"period": repeat.period})
+
+
+def _evidence(case: Case, repeat: Repeat) -> Evidence:
+    loss = case.loss
+    span = (0, int(case.run.updates)) if loss is None else (int(loss.updates[0]), int(loss.updates[-1]))
+    source = None if loss is None else loss.source(0)
+    statistic = f"correlation of its jumps with those {repeat.period:,} updates later, in standard errors"
+    return Evidence("train/loss", span, statistic, repeat.z, repeat.limit, source)
+
+
+def _repeat(case: Case) -> tuple[Repeat | None, bool]:
+    """The repeat in the log, and whether one could have been seen."""
+    loss = case.loss
+    if loss is None or (case.lr is not None and comeback(case.lr) is not None):
+        return None, False
+    periods = _periods(case)
+    seen = [found for period in periods if (found := at_period(loss, period, len(periods))) is not None]
+    there = [repeat for repeat in seen if repeat.repeats]
+    if there:
+        return max(there, key=lambda repeat: repeat.z), True
+    if seen:
+        return None, True
+    return searched(loss), False
+
+
+def _periods(case: Case) -> list[int]:
+    """Lengths that an epoch may have in updates: as stated, as logged, or from samples and batch, rounded both ways."""
+    found: list[float] = []
+    accumulation = case.setting("accumulation") or 1
+    stated, micro = own_number(case.run, PER_EPOCH), micro_batches_per_epoch(case)
+    if stated is not None:
+        found += [stated[0], stated[0] / accumulation]
+    if micro:
+        found.append(micro / accumulation)
+    epoch = case.run.get("epoch")
+    if epoch is not None and len(epoch) >= 3 and epoch.values[-1] > epoch.values[0]:
+        rate = float(epoch.values[-1] - epoch.values[0]) / max(1, int(epoch.updates[-1] - epoch.updates[0]))
+        if not np.all(epoch.values == np.round(epoch.values)):
+            found.append(1 / rate)
+    whole = {n for length in found if 2 <= length < 1e9 for n in (math.floor(length), math.ceil(length))}
+    return sorted(whole)[:8]
