@@ -208,7 +208,7 @@ def test_two_records_of_one_run_count_once(tmp_path: Path):
     copy.write_bytes(first.read_bytes())
     found = history([first, copy, write(tmp_path, "run_2", 1.4, lr=3e-3)])
     assert len(found.runs) == 2
-    assert any("records of the same run" in remark for remark in found.remarks)
+    assert any("Records of the same run" in remark for remark in found.remarks)
 
 
 def test_the_time_in_the_names_orders_runs(tmp_path: Path):
@@ -220,6 +220,14 @@ def test_the_time_in_the_names_orders_runs(tmp_path: Path):
     found = history(paths)
     assert [run.setting("learning_rate") for run in found.runs] == [1e-3, 3e-4, 1e-4]
     assert found.order == "by the time in their names"
+
+
+def test_a_folder_is_read_in_the_order_of_the_numbers_and_named_files_as_given(tmp_path: Path):
+    paths = {k: write(tmp_path, f"run_{k}", 1.7 - 0.1 * k / 10, lr=1e-3 + k * 1e-5) for k in (2, 9, 10)}
+    assert [Path(run.source).stem for run in history([tmp_path]).runs] == ["run_2", "run_9", "run_10"]
+    given = history([paths[9], paths[2], paths[10]])
+    assert [Path(run.source).stem for run in given.runs] == ["run_9", "run_2", "run_10"]
+    assert given.order == "in the order given"
 
 
 @pytest.mark.parametrize("rank", [1, 2])

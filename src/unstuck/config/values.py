@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -111,6 +110,9 @@ def _start(written: Any) -> str | None:
     return "pretrained"
 
 
+LARGEST = 1e18  # ours: no setting is larger; what is, infinity and nan with it, is a hash or a mistake
+
+
 def _plain(written: Any) -> str:
     """Lower case, the last part of a dotted name, without '_', '-' and blanks."""
     text = str(written).strip().strip("'\"")
@@ -124,11 +126,13 @@ def _number(written: Any) -> Any:
     if isinstance(written, bool):
         return None
     if isinstance(written, (int, float)):
-        return written
+        return written if abs(written) < LARGEST else None
     if isinstance(written, str):
         try:
             value = float(written.replace("_", "").replace(",", ""))
         except ValueError:
             return None
-        return int(value) if math.isfinite(value) and value.is_integer() and "e" not in written.lower() else value
+        if not abs(value) < LARGEST:
+            return None
+        return int(value) if value.is_integer() and "e" not in written.lower() else value
     return None

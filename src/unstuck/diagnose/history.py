@@ -155,15 +155,17 @@ def _without_copies(runs: list[Run]) -> tuple[list[Run], list[str]]:
     if len(runs) > MAX_PAIRED:
         return runs, []
     kept: list[Run] = []
-    told: list[str] = []
+    twice: list[str] = []
     for run in runs:
         place = next((k for k, other in enumerate(kept) if same_record(other, run)), None)
         if place is None:
             kept.append(run)
             continue
-        told.append(f"{kept[place].source} and {run.source} are records of the same run; it is counted once.")
+        twice.append(f"{PurePath(kept[place].source).name} and {PurePath(run.source).name}")
         if (len(run.raw_settings), len(run.series)) > (len(kept[place].raw_settings), len(kept[place].series)):
             kept[place] = run
+    more = f" and {len(twice) - 2} more" if len(twice) > 2 else ""
+    told = [f"Records of the same run, counted once: {'; '.join(twice[:2])}{more}."] if twice else []
     return kept, told
 
 

@@ -29,8 +29,8 @@ LEAST_POINTS = {"val/loss": 1, "train/loss_eval": 1, "train/loss": 5}
 def ordered(runs: Sequence[Run]) -> tuple[list[int], str]:
     """Indices of the runs in the order of time, and how that is known.
 
-    By the time that every log states, else by the time in every name, else by name where all of one folder were read
-    (numbers counted as numbers), which is also the order in which the user names them.
+    By the time that every log states, else by the time in every name, else as given; runs that come in the alphabetical
+    order in which a folder is read are put in the order of the numbers in their names.
     """
     stated = [_stated_time(run) for run in runs]
     if all(time is not None for time in stated):
@@ -38,10 +38,13 @@ def ordered(runs: Sequence[Run]) -> tuple[list[int], str]:
     named = [_named_time(run.source) for run in runs]
     if all(time is not None for time in named):
         return sorted(range(len(runs)), key=lambda k: (named[k] or 0.0, k)), "by the time in their names"
+    sources = [run.source for run in runs]
+    if sources == sorted(sources):
+        return sorted(range(len(runs)), key=lambda k: _natural(sources[k])), "by name"
     return list(range(len(runs))), "in the order given"
 
 
-def natural(name: str) -> list[tuple[int, str]]:
+def _natural(name: str) -> list[tuple[int, str]]:
     """A key that sorts `run_9` before `run_10`."""
     return [(int(part), "") if part.isdecimal() and len(part) < 18 else (-1, part) for part in re.split(r"(\d+)", name)]
 

@@ -238,6 +238,8 @@ def _header(part: Part, found: re.Match[str], source: Source) -> None:
     elif told.startswith("num "):
         if len(numbers := _INT.findall(rest)) >= 2 and len(numbers[1]) < 20:
             part.decayed[told] = int(numbers[1].replace(",", ""))
+            key = f"{told.strip()} tensors"
+            part.raw[key] = Setting([int(n.replace(",", "")) for n in numbers[:2] if len(n) < 20], key, source)
             part.known["parameters"] = Setting(sum(part.decayed.values()), "number of parameters", source)
     elif told.startswith("number of parameters") and "parameters" not in part.known:
         if size := re.search(r"([\d.]+)\s*([KMB])", rest):
