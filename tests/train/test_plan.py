@@ -6,12 +6,12 @@ import math
 import random
 
 import pytest
+from unstuck.train.projection import project
 
 from tests.train.conftest import Make
 from unstuck.config.recipe import bundled_recipes, load_recipe, variants_of
 from unstuck.errors import UserError
 from unstuck.train.plan import Plan, make_plan, step_law
-from unstuck.train.projection import project
 
 
 def plan(tiny: Make, *overrides: str, windows: int = 1200) -> Plan:

@@ -100,7 +100,7 @@ def false_alarm_z(looks: float, alpha: float = 1e-3) -> float:
 
     alpha 1e-3: one false alarm in a thousand healthy runs for each rule that uses it.
     """
-    return NormalDist().inv_cdf(1 - alpha / max(1.0, looks))
+    return -NormalDist().inv_cdf(alpha / max(1.0, looks))
 
 
 def student_z(z: float, points: float) -> float:
@@ -148,17 +148,21 @@ def points_per_independent(residual: Floats) -> float:
     The larger of two estimates: (1 + r) / (1 - r) from the lag-1 correlation (Bartlett 1946), right for noise that
     forgets exponentially, and 1 + 2 times the sum of the correlations up to the first pair of lags that is not positive
     (Geyer 1992, initial positive sequence). A slow wander below louder point-to-point noise has a small lag-1
-    correlation and a long memory: there the first alone gives a standard error four times too small.
+    correlation and a long memory: there the first alone gives a standard error four times too small. Residuals about a
+    line show a correlation that is too small by (2 + 4 r) / n (Marriott, Pope 1954: (1 + 4 r) / n about a mean; one
+    more for the slope), which is put back; but any stretch is worth three points at least, or a curve that is no line
+    would be taken for memory.
     """
     n, power = len(residual), float(np.dot(residual, residual))
-    r = min(0.95, max(0.0, lag1(residual)))
+    r = lag1(residual)
+    r = min(0.95, max(0.0, (n * r + 2) / (n - 4) if n >= 8 else r))
     if power <= 0 or not math.isfinite(power):
-        return (1 + r) / (1 - r)
+        return 1.0
     spectrum = np.fft.rfft(residual, 2 * n)  # padded: the correlations do not wrap around
     correlations = np.fft.irfft(spectrum * spectrum.conj(), 2 * n)[: max(1, n // 3)] / power
     pairs = correlations[1 : 1 + 2 * ((len(correlations) - 1) // 2)].reshape(-1, 2).sum(axis=1)
     positive = pairs[: int(np.argmax(pairs <= 0)) if (pairs <= 0).any() else len(pairs)]
-    return max((1 + r) / (1 - r), 1 + 2 * float(positive.sum()))
+    return max(1.0, min(n / 3, max((1 + r) / (1 - r), 1 + 2 * float(positive.sum()))))
 
 
 def fall(values: Floats) -> tuple[float, float]:
@@ -176,6 +180,8 @@ def fall(values: Floats) -> tuple[float, float]:
 
 # The MAD of 15 points is right within a quarter (1.17 / sqrt(15) = 0.3): below that all points are better.
 NOISE_POINTS = 15
+# k points come in rising order by chance once in k!: 1 / 5040 and 1 / 120.
+CLIMB, CLIMB_SHORT = 7, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +195,8 @@ class Rise:
         rise: end_level - best_level.
         error: standard error of the rise, nan where the series is too short to know its noise.
         threshold: rise beyond which noise is no explanation (`false_alarm_z` of the points x error); inf if unknown.
-        monotone: points at the end, the best included, that each lie above the one before.
+        steady: whether the points at the end, the best included, each lie above the one before: `CLIMB` of them, or
+            `CLIMB_SHORT` where the noise is in doubt.
     """
 
     best: int
@@ -198,19 +205,19 @@ class Rise:
     rise: float
     error: float
     threshold: float
-    monotone: int
+    steady: bool
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether noise explains the rise with less than one chance in a thousand.
+        """Whether noise hardly explains the rise: with less than one chance in a thousand, by its height or its order.
 
-        Without a noise estimate: k values each above the one before come by chance once in k! orders, 1/120 for 5.
+        Of series too short to know their noise (below `NOISE_POINTS`) the order alone decides: one chance in 120.
         """
-        return self.rise > self.threshold or (self.rise > 0 and self.monotone >= 5)
+        return self.rise > self.threshold or (self.rise > 0 and self.steady)
 
 
 def rise_after_best(values: Floats, point_error: float = 0.0) -> Rise | None:
-    """Compare the level at the end with the lowest level before it; None below 3 points or when the last is the best.
+    """Compare the level at the end with the lowest before it; None below 3 points or when the last is the best.
 
     Two kinds of noise count. Independent noise of each point: standard deviation from second differences; below 5
     points `point_error`, the standard error of one evaluation, where it is given. A wandering level: its variance
@@ -241,7 +248,8 @@ def rise_after_best(values: Floats, point_error: float = 0.0) -> Rise | None:
     while monotone < n - best and values[n - monotone] > values[n - monotone - 1]:
         monotone += 1
     threshold = math.inf if math.isnan(error) else student_z(false_alarm_z(n), len(around)) * error
-    return Rise(best, best_level, end_level, end_level - best_level, error, threshold, monotone)
+    steady = monotone >= (CLIMB if n >= NOISE_POINTS else CLIMB_SHORT)
+    return Rise(best, best_level, end_level, end_level - best_level, error, threshold, steady)
 
 
 def _wander(increments: Floats) -> float:
@@ -267,14 +275,28 @@ class Spike:
     noise: float
 
 
+def skewed(z: float, residual: Floats) -> float:
+    """What a normal quantile becomes where the noise is skewed upwards, as losses of small batches are.
+
+    As for a shifted log-normal, whose shape c is told by its 10, 50 and 90 % points (a spike moves none of them):
+    (q90 - q50) / (q50 - q10) = exp(1.28 c), and its z-th standard deviation lies at (exp(c z) - 1) / c. The
+    standard error for normal noise is taken off first: 2.1 / sqrt(n) of 1.28 c, simulated. Skew downwards changes
+    nothing.
+    """
+    low, middle, high = np.quantile(residual, (0.1, 0.5, 0.9)) if len(residual) else (0.0, 0.0, 0.0)
+    if not low < middle < high:
+        return z
+    shape = (math.log((high - middle) / (middle - low)) - 2.1 / math.sqrt(len(residual))) / 1.2816
+    return z if shape <= 0 else math.expm1(shape * z) / shape
+
+
 def spikes(values: Floats) -> list[Spike]:
     """Sudden jumps above the level of the points just before, beyond noise and beyond the series' own tails.
 
     A jump counts from the higher of two levels, the medians of the last 5 and of the last n/20 (5 to 51) points, so a
     falling trend or a slow bump is none. It must pass `false_alarm_z` of all points in noise, with the noise of the
-    neighbourhood, and twice the deepest point *below* the trend: loss noise is close to symmetric, so its lower tail,
-    which spikes leave alone, says how heavy the upper one may be (of runs whose tails have index 4, one in 17 passes
-    all the same).
+    neighbourhood and `skewed` as it is, and twice the deepest point *below* the trend, which says how heavy the tails
+    are and which spikes leave alone (of runs whose tails have index 4, one in 17 passes all the same).
     """
     n = len(values)
     window = int(np.clip(n // 20, 5, 51))
@@ -285,7 +307,7 @@ def spikes(values: Floats) -> list[Spike]:
     settled = residual[n // 10 :]
     tail = float(-np.minimum(settled, 0.0).min()) if len(settled) else 0.0
     # the level is a median of 5 points: its own error, sd x sqrt(pi / 10), widens the difference by 1.15
-    z = false_alarm_z(n) * math.sqrt(1 + math.pi / 10)
+    z = skewed(false_alarm_z(n) * math.sqrt(1 + math.pi / 10), settled)
     before = np.maximum(trailing_median(values, 5), trailing_median(values, window))
     # the noise of the neighbourhood, renewed every `window` points
     starts = np.arange(window, n, window)
@@ -314,19 +336,40 @@ def trailing_median(values: Floats, window: int) -> Floats:
     return out
 
 
-def change_points(values: Floats, least: int = 5, alpha: float = 1e-3) -> list[int]:
-    """Indices at which the level jumps: binary segmentation on means with noise from second differences.
+def memory_of_differences(values: Floats) -> tuple[float, float]:
+    """Lag-1 correlation r of the noise, and the root of its long-run variance per point, for noise of the form AR(1).
 
-    A cut is kept when the CUSUM statistic passes `false_alarm_z` of all possible cuts (two-sided, so looks x 2),
-    inflated for autocorrelation. Every segment keeps `least` points.
+    From the variances of differences over one and two points, 2 s^2 (1 - r) and 2 s^2 (1 - r^2): their ratio less 1 is
+    r (Hall, Van Keilegom 2003). Jumps make few differences large, and those are left out, so unlike the correlation of
+    the values this sees no memory in them. (0.0, 0.0) below 5 points or where more than half of the values repeat.
     """
-    noise = noise_sd(values)
-    if math.isnan(noise) or noise == 0.0:
+    if len(values) < 5:
+        return 0.0, 0.0
+    variances = []
+    for lag in (1, 2):
+        steps = np.abs(values[lag:] - values[:-lag])
+        near = steps[steps <= 3 * MAD_TO_SD * np.median(steps)]
+        variances.append(float(np.mean(near**2)) / 0.973)  # of a normal cut at 3 standard deviations
+    one, two = variances
+    if one == 0.0:
+        return 0.0, 0.0
+    r = min(0.9, max(0.0, two / one - 1))
+    return r, math.sqrt(one * (1 + r) / 2) / (1 - r)
+
+
+def change_points(values: Floats, least: int = 5, alpha: float = 1e-3) -> list[int]:
+    """Indices at which the level jumps: binary segmentation on means.
+
+    A cut is kept when the CUSUM statistic passes `false_alarm_z` of all possible cuts (two-sided, so looks x 2) times
+    the long-run noise from `memory_of_differences`. Every segment keeps `least` points. A slope is no jump but is cut
+    all the same: a trend has to be taken out before.
+    """
+    _, noise = memory_of_differences(values)
+    if noise == 0.0:
         noise = float(np.std(np.diff(values))) / math.sqrt(2) if len(values) > 1 else 0.0
     if noise == 0.0:
         return []
-    r = min(0.9, max(0.0, lag1(residuals(values))))
-    limit = false_alarm_z(2 * len(values), alpha) * noise * math.sqrt((1 + r) / (1 - r))
+    limit = false_alarm_z(2 * len(values), alpha) * noise
     cuts: list[int] = []
 
     def split(low: int, high: int) -> None:

@@ -8,10 +8,13 @@ stay in the run under their own names.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+
+from unstuck.errors import UserError
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORDS = re.compile(r"[a-z0-9]+")
@@ -193,6 +196,32 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
 
 
 AXES = ("step", "micro_step", "epoch")
+
+
+def is_canonical(name: str) -> bool:
+    """Whether a name is that of a series, of one of its groups (`lr/body`, `val/loss/books`) or of an x-axis."""
+    canonical = {entry.canonical for entry in TABLE}
+    group = re.match(r"(lr|val/loss|grad_norm/preclip|update_ratio)/\S+$", name)
+    return name in AXES or name in canonical or group is not None
+
+
+def said_columns(words: Iterable[str]) -> dict[str, str]:
+    """What a user wrote as `KEY=NAME,KEY=NAME`: key as logged -> canonical series, an x-axis, or "" to leave it out.
+
+    Raises:
+        UserError: no equals sign, or no name that there is.
+    """
+    said: dict[str, str] = {}
+    for pair in (part.strip() for word in words for part in word.split(",")):
+        key, sign, name = (part.strip() for part in pair.rpartition("="))
+        if not sign or not key:
+            raise UserError(f"--columns {pair} says no name; write KEY=NAME, for example --columns loss=val/loss.")
+        if name and not is_canonical(name):
+            known = sorted({*AXES, *(entry.canonical for entry in TABLE)})
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["train/loss", "val/loss", "step"]
+            raise UserError(f"--columns {key}={name}: there is no {name}; the nearest names are {', '.join(near)}.")
+        said[key] = name
+    return said
 
 
 def by_canonical(name: str) -> SeriesName:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from unstuck.train.projection import project
+import numpy as np
+
+from unstuck.config.recipe import load_recipe
+from unstuck.diagnose.projection import Projection, project
+from unstuck.diagnose.rate_course import RateCourse
+from unstuck.train.schedules import multiplier
 
 if TYPE_CHECKING:
     from rich.live import Live
 
 LIVE_SECONDS = 0.25  # between redraws: a redraw takes about a millisecond, so at most 0.4 % of the time
 PLAIN_SECONDS = 10.0  # between plain lines, besides one at each evaluation
+PROJECT_AGAIN = (
+    1.1  # times the updates: a projection takes some 20 ms and hardly moves within a tenth more of the curve
+)
+COURSE_POINTS = 400  # of the planned learning rate: a quarter of a per cent of the run between two
 SPEEDS = {"throughput/tokens_per_second": "tokens/s", "throughput/examples_per_second": "examples/s"}
 
 
@@ -34,9 +44,12 @@ class Progress:
         self._shown = 0.0
         self._planned = 0
         self._digits = 3
+        self._updates: list[int] = []
         self._losses: list[float] = []
+        self._course: RateCourse | None = None
         self._val: float | None = None
-        self._projected: float | None = None
+        self._projected: Projection | None = None
+        self._projected_at = 0
         self._row: Mapping[str, Any] = {}
         self._started = 0.0
         self._first_update = 0
@@ -46,6 +59,7 @@ class Progress:
         """Show one event; an update costs a few microseconds unless it is time to redraw."""
         kind = row["event"]
         if kind == "update":
+            self._updates.append(row["update"])
             self._losses.append(row["train/loss"])
             self._row = row
             now = time.monotonic()
@@ -56,7 +70,7 @@ class Progress:
             self._begin(row)
         elif kind == "evaluation":
             self._val = row["val/loss"]
-            self._projected = project(self._losses, self._planned)
+            self._project()
             if self._row:
                 self._show(time.monotonic(), keep=not self.is_live)
             else:
@@ -80,7 +94,10 @@ class Progress:
         self._digits = 3 if row.get("unit", "nats/token").startswith("nats") else 4  # relative errors go far below 1
         self._started = time.monotonic()
         self._first_update = row.get("update", 0)
+        self._updates.clear()
         self._losses.clear()
+        self._projected, self._projected_at = None, 0
+        self._course = planned_rates(Path(row["folder"]), self._planned)
         if self.opening is not None:
             self._print(self.opening)
         self._print(f"Run folder: {row['folder']}")
@@ -96,6 +113,14 @@ class Progress:
 
             self._live = Live("", console=Console(file=self.stream), auto_refresh=False, vertical_overflow="crop")
             self._live.start()
+
+    def _project(self) -> None:
+        """The loss expected at the last planned update, from the training losses since the start or resume."""
+        if not self._updates or not PROJECT_AGAIN * self._projected_at <= self._updates[-1] < self._planned:
+            return
+        self._projected_at = self._updates[-1]
+        ahead = project(np.array(self._updates, float), np.array(self._losses), float(self._planned), self._course)
+        self._projected = ahead if isinstance(ahead, Projection) else None
 
     def _show(self, now: float, keep: bool = True) -> None:
         self._shown = now
@@ -132,8 +157,10 @@ class Progress:
             if name in row:
                 parts.append(f"{row[name]:,.0f} {unit}")
         parts.append(f"{duration((self._planned - row['update']) * seconds / max(1, done))} left")
-        if self._projected is not None and self._projected >= 10**-self._digits:
-            parts.append(f"projected {self._projected:.{self._digits}f}")
+        ahead = self._projected
+        if ahead is not None and ahead.loss >= 10**-self._digits:
+            loss, low, high = (f"{value:.{self._digits}f}" for value in (ahead.loss, ahead.low, ahead.high))
+            parts.append(f"projected {loss} ({low} to {high})")
         return "  ".join(parts)
 
     def _smooth(self) -> float:
@@ -145,6 +172,18 @@ class Progress:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=self.stream, flush=True)
+
+
+def planned_rates(folder: Path, planned_updates: int) -> RateCourse | None:
+    """The learning rate that the run folder's configuration plans; None without one, or where the loss will decide."""
+    if not (folder / "config.yaml").is_file():
+        return None
+    schedule = load_recipe(folder).config.schedule
+    if schedule.kind == "plateau":
+        return None
+    updates = np.unique(np.linspace(1, planned_updates, COURSE_POINTS).round())
+    shares = [multiplier(schedule, int(update) - 1, planned_updates=planned_updates) for update in updates]
+    return RateCourse(updates, np.array(shares) / max(shares), np.inf) if max(shares) > 0 else None
 
 
 def table(values: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:

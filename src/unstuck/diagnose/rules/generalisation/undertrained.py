@@ -2,7 +2,7 @@
 
 Finds
 The loss was falling at the end much faster than a run of a sensible length does, with the learning rate still high
-or the planned updates not reached. Fits L(u) = E + A (u + u0)^-b and says what twice the updates would give.
+or the planned updates not reached. Projects what the planned updates, or twice as many, would give, with an interval.
 
 Why it matters
 No setting repairs too few updates; comparing such runs compares how far they got.
@@ -19,7 +19,8 @@ Train for more updates, with the schedule stretched over them.
 
 References
 Hoffmann et al. 2022 (arXiv 2203.15556), L = 1.69 + 406 / N^0.34 + 410 / D^0.28: at 20 tokens a parameter the loss
-falls by 0.08 of itself per e-fold of tokens. Kaplan et al. 2020 (arXiv 2001.08361).
+falls by 0.08 of itself per e-fold of tokens. Kaplan et al. 2020 (arXiv 2001.08361). The projection is measured in
+docs/projection.md.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.learning_curve import decline_per_e_fold, fit_learning_curve
+from unstuck.diagnose.projection import Projection, project, rates_of
+from unstuck.diagnose.rate_course import RateCourse
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.slopes import decline_per_e_fold
 from unstuck.runs import Series
 
 # Share of the loss lost per e-fold of updates at a compute-optimal end: N = 124M, D = 2.5e9 in Hoffmann et al. gives
@@ -74,17 +77,18 @@ def check(case: Case) -> Outcome:
         return Clear("the loss had flattened by the end")
     if case.annealed and not cut_short:
         return Clear("the run ended as planned with its learning rate annealed")
-    curve = fit_learning_curve(updates[len(updates) // 10 :], losses[len(losses) // 10 :])
     last = int(series.updates[-1])
     target = planned if planned is not None and planned > last else 2 * last
+    rates = rates_of(case)
+    if rates is not None and not cut_short:
+        rates = rates.held(last)  # longer than planned: at the learning rate of the end
+    ahead = project(updates, losses, target, rates)
     projection: dict[str, object] = {}
-    said = ""
-    if curve is not None:
-        low, high = curve.between(target)
-        shift = end - curve.at(last)  # the curve is anchored to the level reached
-        best, low, high = (max(0.0, level + shift) for level in (curve.at(target), low, high))
-        projection = {"projected_loss": best, "projected_low": low, "projected_high": high}
-        said = f"; {target} updates project to {best:.3g} ({low:.3g} to {high:.3g})"
+    if isinstance(ahead, Projection):
+        projection = {"projected_loss": ahead.loss, "projected_low": ahead.low, "projected_high": ahead.high}
+        said, detail = f"; projected: {ahead}", _assumed(rates)
+    else:
+        said, detail = "", f"No projection: {ahead.reason}."
     # a log that stops before its plan may belong to a run that is still going
     goal = case.setting("updates")
     running = bool(goal) and last < REACHED * int(goal or 0) and not any(case.run.events_of("end"))
@@ -97,7 +101,7 @@ def check(case: Case) -> Outcome:
         evidence=(_evidence(series, decline, threshold),),
         confidence=0.8 if case.annealed is False or cut_short else 0.6,
         severity="note" if running else "warning",
-        detail="The projection extends the fitted power law and knows nothing of the learning rate's annealing.",
+        detail=detail,
         facts={
             "last_update": last,
             "decline": decline,
@@ -107,6 +111,13 @@ def check(case: Case) -> Outcome:
             **projection,
         },
     )
+
+
+def _assumed(rates: RateCourse | None) -> str:
+    """What the projection takes the learning rate to do."""
+    if rates is not None and rates.known_to == math.inf:
+        return "The learning rate is taken to go on as planned, or as at the end where nothing is planned."
+    return "How the rate goes on is not known: the interval holds both that it is annealed by then and that it is not."
 
 
 def _evidence(series: Series, decline: float, threshold: float) -> Evidence:

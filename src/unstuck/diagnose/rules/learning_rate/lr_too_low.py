@@ -23,7 +23,7 @@ Raise the peak to the published value for this optimizer and phase, or measure i
 
 References
 Li et al., Step Law, arXiv 2503.04715. Hu et al., LoRA, arXiv 2106.09685. Incidents I0 and I2. The scales and their
-sources: `unstuck.diagnose.scales`.
+sources: `unstuck.diagnose.scales`. How long it would take at this rate: `unstuck.diagnose.projection`.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ import numpy as np
 
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_curve import applied, near_frequencies, ramp
+from unstuck.diagnose.lr_curve import FREQUENCY_SHARE, applied, near_frequencies, ramp
 from unstuck.diagnose.lr_readings import number
+from unstuck.diagnose.projection import Reach, rates_of, reach, seconds_per_update
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.scales import optimizer_of, phase_of, published_scale
 
@@ -45,6 +46,7 @@ WELL_UNDER = 1 / 3
 STRAIGHT = 0.5
 LEAST_POINTS = 24
 LEAST_UPDATES = 100  # any run this short is only a test
+STILL_ON = 0.5  # of the peak: a pace is told of a run whose rate is still on (ours)
 
 
 @rule(code="LR002", stages="LC", severity="error", explains=("loss-at-chance", "loss-plateau", "undertrained"))
@@ -97,7 +99,27 @@ def check(case: Case) -> Outcome:
         "phase": phase,
     }
     confidence = 0.93 if peak < limit / 3 else 0.8
-    return Found(title, evidence, confidence, None, f"Published: {scale.source}.", facts)
+    pace = _pace(case) if phase == "fresh" else None
+    detail = f"Published: {scale.source}."
+    if pace is not None:
+        facts |= {"reached_loss": pace.target, "reached_update": pace.update}
+        said = pace.said(seconds_per_update(case))
+        detail += f" {said[0].upper()}{said[1:]}; token frequencies alone give as much."
+    return Found(title, evidence, confidence, None, detail, facts)
+
+
+def _pace(case: Case) -> Reach | None:
+    """When the run would come down to what token frequencies alone give; None where it has, or where nobody can say."""
+    if case.loss is None or case.loss_trend is None:
+        return None
+    target = case.setting("unigram_entropy")
+    if not target and case.is_token_loss and case.chance is not None:
+        target = FREQUENCY_SHARE * case.chance
+    rates, last = rates_of(case), float(case.loss.updates[-1])
+    if not target or case.loss_trend.values[-1] <= target or rates is None or rates.at(np.array([last]))[0] < STILL_ON:
+        return None
+    found = reach(case.loss.updates.astype(np.float64), case.loss.values, float(target), rates.held(last))
+    return found if isinstance(found, Reach) else None
 
 
 def _zero(case: Case) -> Found | None:

@@ -1,0 +1,177 @@
+"""The points of one template of a text log, with the roles of its numbers settled by how their values rise."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from unstuck.runs.run import Floats, Ints
+from unstuck.runs.text_found import Found
+from unstuck.runs.text_grammar import COUNTS, Hole, Template
+from unstuck.runs.text_lines import HOLE
+from unstuck.runs.text_settings import known
+from unstuck.runs.text_words import INITIALS, SCALES, is_known, is_outcome, is_phase, split_phase
+
+LEAST_BARE = 3  # ours: rows that show a rule: two may be a coincidence
+LEAST_ASSUMED = 5  # ours: rows `100: 2.31` before a number without a name is taken for the loss
+REGULAR = 0.9  # ours: share of the steps of a number that must rise for it to be a count; resumes step back
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The points of one template, or those of them that belong to one phase.
+
+    Attributes:
+        template: with the roles that were settled.
+        rows: place of each point among the rows of the log, int64, shape (n,).
+        lines: its line, int64, shape (n,).
+        values: float64, shape (n, number of wanted numbers).
+        wanted: which number of the template each column is.
+        decimals: as `Found.decimals`.
+        examples: (line, text) of rows.
+        count: rows seen in the log.
+        phase: `val` or `test` where it is known from the lines around.
+    """
+
+    template: Template
+    rows: Ints
+    lines: Ints
+    values: Floats
+    wanted: list[int]
+    decimals: list[int | None]
+    examples: list[tuple[int, str]]
+    count: int
+    phase: str = ""
+
+    def column(self, at: int) -> Floats:
+        """The values of one number of the template, shape (n,)."""
+        return self.values[:, self.wanted.index(at)]
+
+    def total(self, role: str) -> Floats | None:
+        """The totals printed behind a count."""
+        at = self.template.counts.get(role)
+        of = None if at is None else self.template.total_of(at)
+        return None if of is None or of not in self.wanted else self.column(of)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> Group:
+        return replace(self, rows=self.rows[mask], lines=self.lines[mask], values=self.values[mask])
+
+    @property
+    def is_evaluation(self) -> bool:
+        return (self.phase or self.template.phase) in ("val", "test")
+
+
+def group_of(found: Found, said: dict[str, str]) -> Group:
+    """All rows of a template, with the roles of its numbers settled by their values and by what the user said."""
+    values = found.values()
+    for column, at in enumerate(found.wanted):
+        hole = found.template.holes[at]
+        if hole.role in COUNTS and hole.unit in SCALES:  # "it 1.2k"
+            values[:, column] = np.round(values[:, column] * SCALES[hole.unit])
+    group = Group(found.template, found.rows(), found.lines(), values, found.wanted, found.decimals,
+                  found.examples, found.count)  # fmt: skip
+    holes = [_said(hole, at, said) for at, hole in enumerate(found.template.holes)]
+    group.template = replace(found.template, holes=tuple(holes))
+    group.template = replace(group.template, holes=tuple(_counts_inferred(group)))
+    return group
+
+
+def _said(hole: Hole, at: int, said: dict[str, str]) -> Hole:
+    """The hole as the user named it: a count, or a column without a name."""
+    key = hole.key or f"col{at + 1}"
+    name = said.get(key)
+    if name is None or hole.role in ("total", "mean", "spread", "rank", "skip"):
+        return hole
+    if name in ("step", "micro_step", "epoch"):
+        return replace(hole, role=name, key=key)
+    return replace(hole, role="metric", key=key)
+
+
+def _counts_inferred(group: Group) -> list[Hole]:
+    """The holes, with counts found by how their values rise where no word names them: `[12] loss: 2.3`, `s:100`."""
+    template, holes = group.template, [_checked(group, at) for at in range(len(group.template.holes))]
+    candidates = _candidates(template)
+    integers = [at for at in candidates if at in group.wanted and is_integer(group.column(at))]
+    if "epoch" in template.counts or "step" in template.counts or len(group.rows) < 2:
+        return _assumed(group, holes)
+    if len(integers) >= 2 and _resets_with(group.column(integers[1]), group.column(integers[0])):
+        for at, role in zip(integers, ("epoch", "batch"), strict=False):
+            holes[at] = replace(holes[at], role=role)
+    elif integers and not template.counts and rises(group.column(integers[0])):
+        role = "epoch" if holes[integers[0]].key.lower() in ("e", "ep") else "step"
+        holes[integers[0]] = replace(holes[integers[0]], role=role)
+    return _assumed(group, holes)
+
+
+def _checked(group: Group, at: int) -> Hole:
+    """A count that never changes under the name of a setting is one; whole numbers count, others are measured."""
+    hole = group.template.holes[at]
+    if hole.role not in COUNTS or at not in group.wanted:
+        return hole
+    values = group.column(at)
+    if hole.key and known(hole.key) is not None and (len(values) < LEAST_BARE or np.all(values == values[0])):
+        return Hole("skip")
+    if hole.role != "epoch" and not is_integer(values):
+        return replace(hole, role="metric" if hole.key else "number")
+    return hole
+
+
+def _candidates(template: Template) -> list[int]:
+    """Numbers before the first outcome that no known word names."""
+    places: list[int] = []
+    front = template.body.partition(HOLE)[0]
+    if re.search(r"[A-Za-z]{2}", front) and not (template.holes and template.holes[0].key.lower() in INITIALS):
+        return []  # "Total cost: 5 + 7" is no count
+    for at, hole in enumerate(template.holes):
+        if hole.role == "metric" and is_known(hole.key) and hole.key.lower() not in INITIALS:
+            break
+        unnamed = hole.role == "metric" and hole.key.lower() in INITIALS
+        if hole.role == "number" or unnamed or (hole.role == "metric" and is_phase(hole.key) and not places):
+            places.append(at)
+    return places
+
+
+def _assumed(group: Group, holes: list[Hole]) -> list[Hole]:
+    """`Epoch 3: 2.31` and `100/5000: 2.31`: the only number behind a count, printed with decimals, is the outcome."""
+    counted = [at for at, hole in enumerate(holes) if hole.role in ("epoch", "step", "count", "batch")]
+    bare = [at for at, hole in enumerate(holes) if hole.role == "number"]
+    named = any(hole.role == "metric" for hole in holes)
+    if named or len(bare) != 1 or not counted or bare[0] < counted[-1] or len(group.rows) < LEAST_ASSUMED:
+        return holes
+    digits = group.decimals[group.wanted.index(bare[0])]
+    if digits == 0 or group.template.strange or group.template.table:
+        return holes
+    holes[bare[0]] = replace(holes[bare[0]], role="metric", key=f"col{bare[0] + 1}")
+    return holes
+
+
+def is_integer(values: Floats) -> bool:
+    """Whether all values count something: whole, not negative."""
+    finite = np.isfinite(values)
+    return bool(finite.all() and np.all(values == np.floor(values)) and np.all(values >= 0) and len(values))
+
+
+def rises(values: Floats) -> bool:
+    """Whether a number goes up from row to row, a restart now and then left out."""
+    steps = np.diff(values)
+    return bool(len(steps) and np.mean(steps > 0) >= REGULAR)
+
+
+def _resets_with(inner: Floats, outer: Floats) -> bool:
+    """Whether a number begins again whenever the other one goes up."""
+    back = np.diff(inner) < 0
+    up = np.diff(outer) > 0
+    return bool(not (np.diff(outer) < 0).any() and (not back.any() or np.mean(up[back]) >= REGULAR)
+                and (back.any() or rises(inner)) and np.mean(back[up] if up.any() else [True]) >= REGULAR)  # fmt: skip
+
+
+def key_of(group: Group, at: int) -> str:
+    """The key of a number, with the phase that the lines around the row told."""
+    hole = group.template.holes[at]
+    own = split_phase(hole.key)[0]
+    if group.phase and not own and is_outcome(hole.key):
+        return f"{group.phase}/{hole.key}"
+    return hole.key

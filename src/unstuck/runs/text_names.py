@@ -1,0 +1,106 @@
+"""Canonical names for the keys of free text, beyond the spellings of `unstuck.runs.names`.
+
+Where no key is called a loss, an error that training minimises takes its place; a test set takes that of a validation
+set that was not printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from unstuck.runs import names
+from unstuck.runs.text_words import (
+    ACCURACIES,
+    BITS,
+    ERRORS,
+    FILLERS,
+    LOSSES,
+    PERPLEXITIES,
+    STEP_TIMES,
+    in_family,
+    joined,
+    split_phase,
+    words_of,
+)
+
+LAST_BATCH = " (last batch)"  # behind the key of an evaluation that was printed by batch
+_KINDS = (("loss", LOSSES), ("perplexity", PERPLEXITIES), ("bits_per_byte", BITS), ("accuracy", ACCURACIES))
+# Abbreviations of llm.c's main.log and its relatives (dev/eval and train_gpt2.cu: "s:%d tel:%f", "s:%d trl:%f").
+_WHOLE = {"trl": "train/loss", "tel": "val/loss", "grad": "grad_norm/preclip", "gradient": "grad_norm/preclip",
+          "global_norm": "grad_norm/preclip", "gradients": "grad_norm/preclip"}  # fmt: skip
+
+
+def canonical(counts: Mapping[str, int], said: Mapping[str, str]) -> dict[str, str]:
+    """Which keys are which canonical series, where `names.assign` alone would not give it.
+
+    Args:
+        counts: key as logged -> number of points.
+        said: what the user said, by key as logged.
+    """
+    given = {key: entry.canonical for key, entry in names.assign(counts, said).items()}
+    taken = set(given.values())
+    found: dict[str, str] = {}
+    readings = _readings(counts)
+    errors = Counter(name for name, key in readings if _is_error(key))
+    readings = [(name, key) for name, key in readings if not _is_error(key) or errors[name] == 1]  # mae and mse: which?
+    for name, key in sorted(readings, key=lambda reading: _order(reading, counts)):
+        sourced = given.get(key, "").startswith("val/loss/")  # "val/average loss" is no source called "average"
+        if (key in given and not sourced) or key in said or key in found or name in taken:
+            continue
+        found[key] = name
+        taken.add(name)
+    return found
+
+
+def _readings(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    readings: list[tuple[str, str]] = []
+    for key in counts:
+        if key.endswith("(mean)"):
+            continue
+        phase, words = split_phase(key.removesuffix(LAST_BATCH))
+        name = _reading(words, {"": "train", "test": "val"}.get(phase, phase), bool(phase))
+        if re.fullmatch(r"col\d+", key):
+            name = "train/loss"  # the only number behind a count
+        if words[:1] == ("l",) and sum(words_of(other)[:1] == ("l",) for other in counts) == 1:
+            name = name or "train/loss"  # BasicSR's l_pix where it is the only one
+        if words == ("total",) and "box" in counts:
+            name = "train/loss"  # YOLO's console: box, obj, cls and their total
+        if name is not None:
+            readings.append((name, key))
+    return readings
+
+
+def _is_error(key: str) -> bool:
+    words = [word for word in split_phase(key)[1] if word not in FILLERS]
+    return any(word in ERRORS for word in words) and not in_family(tuple(words), LOSSES)
+
+
+def _order(reading: tuple[str, str], counts: Mapping[str, int]) -> tuple[bool, bool, int, int]:
+    """Validation before test, a loss before an error, fewer words, more points."""
+    phase, words = split_phase(reading[1].removesuffix(LAST_BATCH))
+    guessed = _is_error(reading[1]) or not words or reading[1].startswith("col") or reading[1].endswith(LAST_BATCH)
+    return phase == "test", guessed, len(words), -counts[reading[1]]
+
+
+def _reading(words: tuple[str, ...], side: str, phased: bool) -> str | None:
+    """The canonical series that the words of a key may be, on one side: `train` or `val`; `phased`: a word says so."""
+    whole = joined(words)
+    if not words and phased:  # "100 val 2.31" is taken for the loss, which is what such lines print
+        return f"{side}/loss"
+    if whole in _WHOLE:
+        return _WHOLE[whole]
+    core = tuple(word for word in words if word not in FILLERS and not re.fullmatch(r"\d+s?", word))
+    for kind, family in _KINDS:
+        if core and (joined(core) in family or all(word in family for word in core)):
+            return f"{side}/{kind}" if (side, kind) != ("train", "bits_per_byte") else None
+    if core and (joined(core) in ERRORS or all(word in ERRORS for word in core)):
+        return f"{side}/loss"
+    return None
+
+
+def is_step_time(key: str) -> bool:
+    """Whether a key names the time of one step."""
+    name = joined(words_of(key))
+    return name in STEP_TIMES or re.sub(r"_(?:s|ms|sec|seconds)$", "", name) in STEP_TIMES

@@ -1,0 +1,262 @@
+"""One pass over a text log: rows by template, and the lines that tell of settings, phases and events.
+
+A shape that is met often is compiled to one pattern, so that a million lines of few shapes cost one match each; other
+rows are taken apart one by one, and each shape is looked at once. Memory is bounded: of a template's rows every
+`stride`-th is kept, non-finite ones all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from unstuck.runs.run import Ints
+from unstuck.runs.text_found import Found
+from unstuck.runs.text_grammar import Hole, Template, tails_of, template_of
+from unstuck.runs.text_lines import MAX_ROW, Shape, alike, filled, pattern_of, rows_of, shape_of
+from unstuck.runs.text_settings import is_setting, known, pairs_of
+from unstuck.runs.text_table import cells_of, names_above, table_template
+from unstuck.runs.text_words import is_outcome
+
+FIRST, MOST = 512, 16_384  # ours: rows at once, more and more; new shapes come at the beginning of a log
+OFTEN = 16  # ours: compiling a pattern costs about as much as taking this many rows apart
+REPEATED = 8  # ours: starts of the program in one file; a row of one shape that comes more often is no setting
+MAX_SHAPES = 50_000  # ours: shapes remembered; prose has one a line
+MAX_TEMPLATES = 1000  # ours: no program has as many print statements
+MAX_LOOKS = 50_000  # ours: shapes that are looked at, some seconds; a log of more kinds of lines follows no grammar
+MANY_HEADS = 16  # ours: different words before one key (`a.wav loss`, `b.wav loss`) that make them no part of it
+MAX_VALUES = 8 << 20  # measured: a log is read in some eight times the memory of its kept numbers, 64 MiB here
+MAX_TOLD = 6000  # ours: lines of settings, phases and events that are kept
+
+# What a row must hold beside numbers to be worth a look: a word of training, in any case, or hardly any words.
+_WORTH = (
+    "loss", "acc", "epoch", "step", "iter", "val", "train", "test", "eval", "lr", "learn", "norm", "err", "score",
+    "batch", "ppl", "perp", "nll", "bpb", "bpc", "bpd", "mse", "mae", "f1", "auc", "map@", "map5", "map:", "map=",
+    "bleu", "rouge", "reward", "cost", "it:", "it=", "ep:", "ep=", "ce:", "ce=", "objective", "trl", "tel", "dev",
+    "%|", "iou", "dice",
+)  # fmt: skip
+_HINTS = ("error", "exception", "memory", "killed", "due to", "fault", "sig", "resum", "stop", "sav", "writing",
+          "wrote", "reducing", "overflow", "loading", "interrupt", "core dumped")  # fmt: skip
+_FEW_WORDS = re.compile(r"[^A-Za-z]*+(?:[A-Za-z]++[^A-Za-z]++){0,3}[A-Za-z]*+\Z")
+_DIGIT = re.compile(r"\d")
+_PHASE = re.compile(
+    r"\W{0,12}(?:running |starting |begin |start |model )?(train(?:ing)?|valid(?:ation|ating)?|val|eval(?:uation)?"
+    r"|evaluating|test(?:ing)?|dev)"
+    r"(?: (?:phase|set|error|results?|metrics|stats|loop|epoch|step|summary|performance|mode|\.{1,3}))?\W{0,24}",
+    re.I,
+)
+_EVENT = re.compile(
+    r"^\W{0,8}(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt)\b|out of memory|^\W*Killed\b|slurmstepd: error|"
+    r"\bsrun: error|DUE TO (?:TIME|PREEMPT|NODE)|[Ss]egmentation fault|core dumped|\bSIG(?:TERM|KILL|ABRT|SEGV)\b|"
+    r"\b(?:[Rr]esum(?:ed|ing)\b.{0,40}\b(?:from|at|checkpoint|train\w*|step|epoch|iter\w*)\b)|"
+    r"\b[Ee]arly[ _-]?stop\w*|\bstopping[ _]early|"
+    r"\b(?:[Ss]av(?:ed|ing)|[Ww]riting|[Ww]rote)\b.{0,60}\b(?:checkpoint|ckpt|model|weights|state)|"
+    r"[Rr]educing learning rate|[Gg]radient overflow|[Ll]oading (?:checkpoint|optimizer state|model state|resume)",
+)
+
+
+class Told(NamedTuple):
+    """A line without points that says something: `setting`, `event`, or the name of a phase."""
+
+    row: int
+    line: int
+    kind: str
+    text: str
+
+
+@dataclass(slots=True, eq=False)
+class _Known:
+    """A shape that was looked at: its rows go to `found`, those of other shapes with the same numbers too."""
+
+    found: Found | None
+    shape: str = ""
+    seen: int = 0
+    pattern: re.Pattern[str] | None = None
+
+    def compile(self) -> None:
+        assert self.found is not None
+        self.pattern = pattern_of(self.shape, [at in self.found.wanted for at in range(len(self.found.template.holes))])
+
+
+class Scan:
+    """The pass itself; `found` and `told` are what it gathers.
+
+    Args:
+        bare: keep rows of numbers without any name too, as `col1`, `col2` ...; the user names them.
+    """
+
+    def __init__(self, bare: bool = False) -> None:
+        self.found: list[Found] = []
+        self.told: list[Told] = []
+        self.rows = 0
+        self.texts = 0  # rows that are not blank
+        self.looks = 0  # shapes that were looked at
+        self.cut: set[tuple[Hole, ...]] = set()  # numbers whose keys are cut to the words that logs use
+        self._bare = bare
+        self._shapes: dict[str, _Known] = {}
+        self._alike: dict[tuple[object, ...], Found] = {}
+        self._variants: dict[int, list[str]] = {}
+        self._heads: Counter[tuple[Hole, ...]] = Counter()
+        self._hot: list[_Known] = []
+        self._headers: list[list[str]] = []
+        self._above: list[str] = []
+
+    def read(self, pieces: Iterable[tuple[int, str]]) -> Scan:
+        """Take in pieces of whole lines: (line of the first, text)."""
+        for line, piece in pieces:
+            self._piece(line, piece)
+            while sum(found.size for found in self.found) > MAX_VALUES:
+                max(self.found, key=lambda found: found.size).thin()
+        for found in self.found:
+            found.sort()
+        return self
+
+    def _piece(self, line: int, piece: str) -> None:
+        texts, lines = rows_of(piece, line)
+        begin, size = 0, FIRST
+        while begin < len(texts):
+            self._slice(texts[begin : begin + size], lines[begin : begin + size])
+            begin, size = begin + size, min(2 * size, MOST)
+
+    def _slice(self, texts: list[str], lines: Ints) -> None:
+        """Rows in a row: those that a pattern knows, then the others one by one, which may give new patterns."""
+        places = np.arange(len(texts))
+        rest = texts
+        self._hot.sort(key=lambda shape: -shape.seen)
+        for shape in self._hot:
+            if not rest:
+                break
+            assert shape.pattern is not None
+            assert shape.found is not None
+            matches = list(map(shape.pattern.match, rest))
+            groups = [match.groups() for match in matches if match is not None]
+            if not groups:
+                continue
+            taken = places
+            if len(groups) < len(rest):
+                hit = np.array([match is not None for match in matches])
+                taken, places = places[hit], places[~hit]
+                rest = [text for text, match in zip(rest, matches, strict=True) if match is None]
+            else:
+                rest, places = [], places[:0]
+            shape.found.add_many(taken + self.rows, lines[taken], list(zip(*groups, strict=True)))
+            shape.seen += len(groups)
+            self.texts += len(groups)
+        for place, text in zip(places.tolist(), rest, strict=True):
+            if text and not text.isspace():
+                self.texts += 1
+                self._row(text, self.rows + place, int(lines[place]), texts, place)
+        self.rows += len(texts)
+        self._above = texts[-10:]
+
+    def _row(self, text: str, row: int, line: int, texts: list[str], place: int) -> None:
+        """One row that no pattern knows."""
+        if len(text) > MAX_ROW:
+            if len(self.told) < MAX_TOLD and is_setting(text):
+                self._tell(row, line, "setting", text)
+            return
+        lower = text.lower()
+        event = any(map(lower.__contains__, _HINTS)) and _EVENT.search(text) is not None
+        numeric = _DIGIT.search(text) is not None or "nan" in lower or "inf" in lower
+        worth = any(map(lower.__contains__, _WORTH)) or self._bare or _FEW_WORDS.match(text) is not None
+        if not numeric or not worth:
+            if event:
+                self._tell(row, line, "event", text)
+            elif is_setting(text):
+                self._tell(row, line, "setting", text)
+            elif not numeric and (named := _PHASE.fullmatch(text)) is not None:
+                self._tell(row, line, named[1].lower(), text)
+            return
+        shape = shape_of(text)
+        kind = self._shapes.get(shape.text)
+        if kind is None:
+            above = [*self._above, *texts[:place]][-10:] if place < 10 else texts[place - 10 : place]
+            kind = self._look(shape, text, above)
+        found = kind.found
+        if event and (found is None or not found.template.counts or not found.template.outcomes):
+            self._tell(row, line, "event", text)
+            return
+        if found is not None:
+            if len(found.examples) < 2:
+                found.examples.append((line, filled(shape)))
+            found.add(row, line, shape.numbers)
+            kind.seen += 1
+            if kind.seen == OFTEN:
+                kind.compile()
+                self._hot.append(kind)
+        points = found is not None and (found.count > REPEATED or (found.template.counts and found.template.metrics))
+        if not points and is_setting(text):
+            self._tell(row, line, "setting", text)
+
+    def _tell(self, row: int, line: int, kind: str, text: str) -> None:
+        if len(self.told) < MAX_TOLD:
+            self.told.append(Told(row, line, kind, text))
+
+    def _look(self, shape: Shape, text: str, above: list[str]) -> _Known:
+        """Decide, once, what the rows of a shape are."""
+        if len(self._shapes) >= MAX_SHAPES:
+            hot = {id(kind) for kind in self._hot}
+            self._shapes = {text: kind for text, kind in self._shapes.items() if id(kind) in hot}
+        self.looks += 1
+        full = len(self.found) >= MAX_TEMPLATES or self.looks > MAX_LOOKS
+        template = None if full or _is_header_line(text) else self._template(shape.text, above)
+        kind = _Known(None if template is None else self._found(template), shape.text)
+        self._shapes[shape.text] = kind
+        if kind.found is not None:
+            self._generalise(kind.found, shape.text)
+        return kind
+
+    def _generalise(self, found: Found, shape: str) -> None:
+        """One pattern for shapes that differ in words only, such as the name of a file, once there are many."""
+        shapes = self._variants.setdefault(id(found), [])
+        if len(shapes) < OFTEN:
+            shapes.append(shape)
+            if len(shapes) == OFTEN and (general := alike(shapes)) is not None:
+                kind = _Known(found, general)
+                kind.compile()
+                self._hot.append(kind)
+
+    def _found(self, template: Template) -> Found | None:
+        """Where the rows of a template are kept: with those of another shape whose numbers are the same."""
+        wanted = [at for at, hole in enumerate(template.holes) if hole.role not in ("skip", "spread")]
+        rest = (template.phase, template.rank, template.is_bar, template.is_repr, template.summary)
+        told = (template.holes, *rest)
+        found = self._alike.get(told)
+        if found is None and (tails := tails_of(template.holes)) != template.holes:
+            self._heads[tails] += 1
+            if self._heads[tails] > MANY_HEADS:
+                self.cut.add(tails)
+                template, told = replace(template, holes=tails), (tails, *rest)
+                found = self._alike.get(told)
+        if found is None and wanted:
+            found = self._alike[told] = Found(template, wanted, decimals=[0] * len(wanted))
+            self.found.append(found)
+        return found
+
+    def _template(self, shape: str, above: list[str]) -> Template | None:
+        cells = cells_of(shape)
+        if cells is not None:
+            names = names_above(above, cells)
+            if names is None:
+                names = next((header for header in reversed(self._headers) if len(header) == len(cells.cells)), None)
+            elif names not in self._headers:
+                self._headers.append(names)
+            if names is not None:
+                return table_template(shape, cells, names)
+        template = template_of(shape)
+        if template is not None and (template.metrics or template.counts):
+            return template
+        return table_template(shape, cells, None) if cells is not None and self._bare else None
+
+
+def _is_header_line(text: str) -> bool:
+    """Whether a row prints several settings and nothing that training improves."""
+    if text.count("=") + text.count(":") + text.count("--") < 3:
+        return False
+    pairs = pairs_of(text)
+    return sum(known(key) is not None for key, _ in pairs) >= 3 and not any(is_outcome(key) for key, _ in pairs)

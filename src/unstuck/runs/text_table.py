@@ -1,0 +1,159 @@
+"""Rows of bare numbers under a header: `epoch train_loss valid_loss`, Markdown, pandas, rich, spaCy, fastai.
+
+A header is the nearest row above, rules left out, that has as many names as the row has cells; its names become the
+keys of the columns.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from unstuck.runs.text_grammar import Hole, Template
+from unstuck.runs.text_lines import BAR, HOLE
+from unstuck.runs.text_words import NOTHING, count_of, is_known, phase_of, split_phase, words_of
+
+MAX_COLUMNS = 60  # ours: a wider table is data
+LOOK_BACK = 4  # ours: rows above a row that may be its header, blank rows and rules left out
+
+_RULE = re.compile(r"[\s|+:=\-─━┄┅┈┉│┃║═┼┿╂╇╋╈┡┩├┤┝┥┞┦└┘┏┓┳┻┗┛┬┴┌┐╪╬╠╣╔╗╚╝╦╩╭╮╰╯┢┪┠┨*_.]+\Z")
+_WALLS = re.compile(r"[|│┃║]")
+_CELL = re.compile(r"[-+]?(?:\0(?:/\0)?[%A-Za-z]{0,3}|\x01|\x02|\x03|nan|none|n/a|na|#na#|null|-+|—|)\Z", re.I)
+_NAME = re.compile(r"[^\0-\3]{1,40}\Z")
+
+
+class Cells(NamedTuple):
+    """A row cut into cells, and by what: a wall, a tab or blanks."""
+
+    cells: list[str]
+    by: str
+
+
+def is_rule(row: str) -> bool:
+    """A row that only draws a line."""
+    return bool(row.strip()) and _RULE.match(row) is not None
+
+
+def cells_of(shape: str) -> Cells | None:
+    """The cells of a shape whose cells are all numbers, times, gaps or one word; None where it is no such row."""
+    body = shape.split(BAR)[0].rstrip(" :") if BAR in shape and not shape.startswith(BAR) else shape
+    if _WALLS.search(body):
+        cells = [cell.strip() for cell in _WALLS.split(body)]
+        cells = cells[1 if not cells[0] else 0 : -1 if not cells[-1] else None]
+        by = "|"
+    elif "\t" in body:
+        cells, by = [cell.strip() for cell in body.split("\t")], "\t"
+    else:
+        cells, by = body.split(), " "
+    plain = [_CELL.match(cell) is not None for cell in cells]
+    words = [cell for cell, number in zip(cells, plain, strict=True) if not number]
+    numbers = sum(HOLE in cell for cell in cells)
+    if not 2 <= len(cells) <= MAX_COLUMNS or numbers < 2 or len(words) > 1 or any("," in cell for cell in cells):
+        return None
+    if any(HOLE in cell or "=" in cell or cell.endswith(":") for cell in words):
+        return None
+    return Cells(cells, by)
+
+
+def names_above(above: list[str], cells: Cells) -> list[str] | None:
+    """The names of the columns from the rows above, nearest last; None where none of them is the header.
+
+    Args:
+        above: rows as written.
+        cells: of the row below.
+    """
+    rule = ""
+    looked = 0
+    for row in reversed(above):
+        if not row.strip():
+            continue
+        if is_rule(row):
+            rule = row
+            continue
+        if names := _names(row, rule, cells):
+            return names
+        looked += 1
+        if looked >= LOOK_BACK:
+            break
+    return None
+
+
+def _names(row: str, rule: str, cells: Cells) -> list[str] | None:
+    """The names in a row that may be a header of `cells`."""
+    count = len(cells.cells)
+    for names in _divisions(row, rule, cells.by):
+        if len(names) == count - 1 and cells.by == " ":
+            names = ["", *names]  # pandas prints an index without a name
+        if len(names) == count and _is_header(names):
+            return names
+    return None
+
+
+def _divisions(row: str, rule: str, by: str) -> list[list[str]]:
+    if by == "|":
+        names = [name.strip(" *") for name in _WALLS.split(row.strip())]
+        return [names[1 if not names[0] else 0 : -1 if not names[-1] else None]]
+    if by == "\t":
+        return [[name.strip() for name in row.strip("\n").split("\t")]]
+    spans = [found.span() for found in re.finditer(r"-+", rule)]
+    ways = []
+    if len(spans) > 1:  # spaCy: dashes below each name
+        ends = [*(start for start, _ in spans[1:]), None]
+        ways.append([row[start:end].strip() for (start, _), end in zip(spans, ends, strict=True)])
+    return [*ways, re.split(r" {2,}|\t", row.strip()), row.split()]
+
+
+def _is_header(names: list[str]) -> bool:
+    """Names, most of them different, at least one of a count or of what logs hold, none of them a sentence."""
+    named = [name for name in names if name]
+    if len(set(named)) < len(named) or len(named) < len(names) - 1:
+        return False
+    if not all(_NAME.match(name) and len(name.split()) <= 5 and not _is_number(name) for name in named):
+        return False
+    return any(_count(name) for name in named) or sum(is_known(name) for name in named) >= 2
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.,]+(?:e[-+]?\d+)?%?", text, re.I) is not None
+
+
+def _count(name: str) -> str:
+    if name.strip() == "#":  # spaCy's step
+        return "step"
+    if name.strip() in ("E", "e"):
+        return "epoch"
+    return count_of(name)
+
+
+def table_template(shape: str, cells: Cells, names: list[str] | None) -> Template:
+    """A row of a table as a template; without names its columns are `col1`, `col2` ..."""
+    holes: list[Hole] = []
+    used: set[str] = set()
+    phase = next((phase_of(cell) for cell in cells.cells if phase_of(cell)), "")
+    for at, cell in enumerate(cells.cells):
+        name = names[at] if names is not None else f"col{at + 1}"
+        numbers = cell.count(HOLE)
+        if not numbers:
+            continue
+        role = _count(name) if names is not None else ""
+        if (role or name) in used or not name or set(words_of(name)) & NOTHING:
+            holes.append(Hole("skip"))
+        elif role:
+            holes.append(Hole(role, name))
+        else:
+            own = split_phase(name)[0] or phase
+            key = name if own in ("", "train") or own == split_phase(name)[0] else f"{own}/{name}"
+            holes.append(Hole("metric", key, own, _unit(cell)))
+        used.add(role or name)
+        if numbers == 2:
+            holes.append(Hole("total", of=len(holes) - 1))
+    behind = shape.partition(BAR)[2]
+    if behind.strip().startswith(f"{HOLE}/{HOLE}") and shape.count(HOLE) == len(holes) + 2:
+        holes += [Hole("count"), Hole("total", of=len(holes))]
+    holes += [Hole("skip")] * (shape.count(HOLE) - len(holes))
+    return Template(shape, tuple(holes), phase, table=True)
+
+
+def _unit(cell: str) -> str:
+    found = re.search(rf"[{HOLE}]([%A-Za-z]+)\Z", cell)
+    return found[1] if found else ""
