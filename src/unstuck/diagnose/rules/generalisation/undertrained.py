@@ -35,6 +35,7 @@ from unstuck.diagnose.rate_course import RateCourse
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.slopes import decline_per_e_fold
 from unstuck.runs import Series
+from unstuck.wording import plural
 
 # Share of the loss lost per e-fold of updates at a compute-optimal end: N = 124M, D = 2.5e9 in Hoffmann et al. gives
 # 0.28 x 410 / D^0.28 = 0.27 of 3.3 nats. Twice that is steep.
@@ -49,8 +50,15 @@ MIN_POINTS = 8  # then 5 may lie in the last half, the least for a slope with an
 REACHED = 0.9  # below 90 % of the plan the run was cut short; the last 10 % may be a log interval
 
 
+# Adam moves a weight by about its learning rate at each update, never much more (Kingma, Ba, arXiv 1412.6980, section
+# 2.1): ten updates at 1e-3 move it by a hundredth, and with a warm-up of any length by less.
+HANDFUL = 10
+
+
 @rule(code="GE005", stages="LC", severity="warning")
 def check(case: Case) -> Outcome:
+    if (few := _handful(case)) is not None:
+        return few
     series = case.val if case.val is not None and len(case.val) >= MIN_POINTS else case.loss
     if series is None or len(series) < MIN_POINTS:
         return CouldNotCheck((f"{MIN_POINTS} points of train/loss or val/loss",))
@@ -129,4 +137,19 @@ def _evidence(series: Series, decline: float, threshold: float) -> Evidence:
         decline,
         threshold,
         series.source(len(series) - 1),
+    )
+
+
+def _handful(case: Case) -> Found | None:
+    """A run that said it ended after fewer updates than move a weight."""
+    end = next(case.run.events_of("end"), None)
+    last = case.run.updates
+    if end is None or case.run.axis != "update" or not 1 <= last < HANDFUL or any(case.run.events_of("error")):
+        return None
+    return Found(
+        title=f"The run ended after {plural(last, 'update')}: weights have hardly moved",
+        evidence=(Evidence("updates", (0, last), "updates made", float(last), float(HANDFUL), end.source),),
+        confidence=0.85,
+        detail="Fewer samples per update (a smaller batch or accumulation) or more epochs give more updates.",
+        facts={"last_update": last, "more_updates": HANDFUL * 10 - last, "target_updates": HANDFUL * 10},
     )
