@@ -1,12 +1,8 @@
-"""Derived values and the projection of the final loss."""
+"""Derived values of a plan."""
 
 from __future__ import annotations
 
-import math
-import random
-
 import pytest
-from unstuck.train.projection import project
 
 from tests.train.conftest import Make
 from unstuck.config.recipe import bundled_recipes, load_recipe, variants_of
@@ -85,19 +81,3 @@ def test_the_bundled_recipes_come_to_all_of_their_schedules(name: str) -> None:
 def test_data_smaller_than_an_update_is_one_sentence(tiny: Make) -> None:
     with pytest.raises(UserError, match=r"The largest batch is: training\.batch_size=3"):
         plan(tiny, windows=3)
-
-
-def test_the_projection_of_a_power_law_is_its_end() -> None:
-    draw = random.Random(1)
-    losses = [1.5 + 3.0 * t**-0.5 + draw.gauss(0, 0.02) for t in range(1, 401)]
-    projected = project(losses[:200], 400)
-    assert projected is not None
-    assert projected == pytest.approx(1.65, abs=0.05)
-
-
-def test_no_projection_without_a_falling_curve() -> None:
-    draw = random.Random(1)
-    assert project([4.0 + draw.gauss(0, 0.05) for _ in range(200)], 400) is None
-    assert project([1.0 + 0.01 * t for t in range(200)], 400) is None
-    assert project([3.0 - 0.01 * t for t in range(20)], 400) is None
-    assert project([math.nan] * 200, 400) is None

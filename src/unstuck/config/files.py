@@ -19,7 +19,7 @@ from unstuck.config.values import read_value
 from unstuck.errors import UserError
 from unstuck.runs import Setting, Source
 
-MAX_BYTES = 4 << 20  # configuration files have kilobytes
+MAX_BYTES = 1 << 20  # ours: configuration files have kilobytes
 
 
 def read_settings_file(path: Path) -> tuple[str, dict[str, Setting]]:

@@ -94,6 +94,8 @@ def _json(text: str, file: str) -> dict[str, Located]:
         raise UserError(f"{file}:{error.lineno}: this is not valid JSON ({error.msg}); mend the file.") from None
     except RecursionError:
         raise UserError(f"{file} is nested too deeply for a configuration; mend the file.") from None
+    except ValueError:  # Python refuses integers of more than 4300 digits
+        raise UserError(f"{file} holds a number that is too long; mend the file.") from None
     return found
 
 
@@ -133,6 +135,8 @@ def _toml(text: str, file: str) -> dict[str, Located]:
         raise UserError(f"{file}: this is not valid TOML ({error}); mend the file.") from None
     except RecursionError:
         raise UserError(f"{file} is nested too deeply for a configuration; mend the file.") from None
+    except ValueError:  # Python refuses integers of more than 4300 digits
+        raise UserError(f"{file} holds a number that is too long; mend the file.") from None
     places: dict[str, tuple[int, int, int]] = {}
     table, at = "", 0
     for number, line in enumerate(text.splitlines(keepends=True), start=1):

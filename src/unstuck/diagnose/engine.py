@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
+
+import numpy as np
 
 from unstuck.diagnose import rules as rules_package
 from unstuck.diagnose.alternatives import Alternative, alternatives
@@ -85,7 +88,9 @@ def diagnose(run: Run) -> Diagnosis:
         if not set(rule.stages) & {"L", "C"}:
             continue
         try:
-            outcome = rule.check(case)
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, about logs that nobody foresaw
+                outcome = rule.check(case)
         except NUMERICAL_FAULTS as error:  # a fault of ours: the other rules still speak, and this one is not silent
             outcome = CouldNotCheck(
                 (f"nothing: the rule itself failed, please report it ({type(error).__name__}: {error})",)

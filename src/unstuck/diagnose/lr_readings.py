@@ -233,7 +233,7 @@ def _batch_scales(plan: Plan) -> list[tuple[float, str, float, str, str]]:
 
 def number(value: float) -> str:
     """5e-05 as 5e-5, 0.0003 as 3e-4: as people write learning rates."""
-    if value == 0 or 1e-2 <= abs(value) < 1e4:
+    if value == 0 or not math.isfinite(value) or 1e-2 <= abs(value) < 1e4:
         return f"{value:g}"
     mantissa, _, exponent = f"{value:.6e}".partition("e")
     return f"{float(mantissa):g}e{int(exponent)}"

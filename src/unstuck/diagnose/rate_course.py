@@ -60,7 +60,7 @@ class RateCourse:
         updates, shares = [*self.updates[past], update], [*self.shares[past], now]
         if share is not None:
             updates, shares = [*updates, end], [*shares, share]
-        return RateCourse(np.array(updates), np.array(shares), np.inf)
+        return RateCourse(np.array(updates, dtype=np.float64), np.array(shares, dtype=np.float64), np.inf)
 
 
 def constant_course() -> RateCourse:

@@ -41,11 +41,12 @@ def _first_update(run: Run) -> int:
 
 
 def _goes_on(earlier: Run, run: Run) -> bool:
+    if earlier.format != run.format or earlier.axis != run.axis or run.axis == "row":
+        return False
     before, after = _loss(earlier), _loss(run)
     if before is None or after is None or before.name != after.name or len(after) < 2 or len(before) < 2:
         return False
-    alike = earlier.format == run.format and earlier.axis == run.axis != "row"
-    if not alike or Path(earlier.source).parent != Path(run.source).parent or earlier.source == run.source:
+    if Path(earlier.source).parent != Path(run.source).parent or earlier.source == run.source:
         return False
     interval = float(np.median(np.diff(after.updates)))
     first, reached = int(after.updates[0]), int(before.updates[-1])

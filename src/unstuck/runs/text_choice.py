@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from unstuck.runs.text_grammar import Hole, Template, tails_of
-from unstuck.runs.text_groups import LEAST_BARE, Group, group_of, key_of, rises
+from unstuck.runs.text_groups import LEAST_BARE, REGULAR, Group, group_of, key_of, rises
 from unstuck.runs.text_points import points_of
 from unstuck.runs.text_scan import Scan
 from unstuck.runs.text_words import RATES, in_family, is_phase, phase_of, split_phase
 
 MAX_STRANGE = 6  # ours: words that are neither keys nor units in a row that has a count and an outcome
+BLOCK = 24  # ours: lines of one block
 FEW_STRANGE = 2  # the same in a row without a count
 
 
@@ -34,7 +35,7 @@ def choose(scan: Scan, said: dict[str, str]) -> list[Group]:
     groups = _accepted(groups, settings)
     groups = _one_rank(groups)
     groups = points_of(groups, [(one.row, phase) for one in scan.told if (phase := phase_of(one.kind))])
-    return sorted(_without_echoes(groups), key=lambda group: int(group.rows[0]))
+    return _by_row(_without_echoes(groups))
 
 
 def _without_echoes(groups: list[Group]) -> list[Group]:
@@ -70,8 +71,9 @@ def _accepted(groups: list[Group], settings: set[int]) -> list[Group]:
     points = full + bare + beside
     if not points:
         return []
+    blocks = [group for group in groups if group not in points and _is_of_block(group, bare)]
     useful = [group for group in heads if _is_useful(group, points)]
-    return points + useful
+    return points + blocks + _first_counted(useful)
 
 
 def _is_full(group: Group) -> bool:
@@ -142,6 +144,36 @@ def _is_useful(group: Group, points: list[Group]) -> bool:
     if "epoch" in roles:
         return any("epoch" not in point.template.counts for point in points)
     return any(not point.template.counts for point in points)
+
+
+def _is_of_block(group: Group, bare: list[Group]) -> bool:
+    """One more line of the blocks of lines that hold an outcome each: `learning_rate=1e-4` below `loss=2.3`."""
+    template = group.template
+    if template.counts or template.summary or template.strange or len(template.metrics) != 1 or template.table:
+        return False
+    if not all(template.holes[at].exact for at in template.metrics) or group.count < LEAST_BARE:
+        return False
+    return any(
+        len(other.rows) == len(group.rows) and np.mean(np.abs(other.rows - group.rows) <= BLOCK) >= REGULAR
+        for other in bare
+    )
+
+
+def _first_counted(heads: list[Group]) -> list[Group]:
+    """The heads with one count of steps only, that of the line which begins the block."""
+    steps = {g.template.holes[g.template.counts["step"]].key: g for g in reversed(_by_row(heads)) if _steps_only(g)}
+    if len(steps) < 2:
+        return heads
+    first = min(steps, key=lambda key: int(steps[key].rows[0]))
+    return [g for g in heads if not _steps_only(g) or g.template.holes[g.template.counts["step"]].key == first]
+
+
+def _steps_only(group: Group) -> bool:
+    return group.template.counts.keys() == {"step"}
+
+
+def _by_row(groups: list[Group]) -> list[Group]:
+    return sorted(groups, key=lambda group: int(group.rows[0]))
 
 
 def _one_rank(groups: list[Group]) -> list[Group]:

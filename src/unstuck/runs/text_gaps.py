@@ -37,7 +37,7 @@ _PREFIX = re.compile(
     r"|\[(?:default|rank|gpu|node|local_rank|stdout|stderr)[ _:]?\d*\0?\]:?"
     r"|(?:rank|node|gpu|worker)[ _]?\d*\0?: "
     r"|\[\0,\0\]<std(?:out|err)>:"
-    r"|\([\w.]+ pid=\0[^)]{0,60}\)"
+    r"|\([\w.]+ pid=\0[^)]{0,60}\)|\([\w.]+:\0\)(?= |$)"
     rf"|{_PLACE}(?::[\w<>.]+)?(?: ?[-|:>]+)?(?= |$)"
     rf"|[\w.]+ - (?={_LEVEL}\b)|[\w]+\.[\w.]+(?::| -)(?= )|__\w+__(?::\w+)?(?::\0)?(?: ?[-|:]+)(?= )"
     r"|\w+[-_]\d+ *\| "  # docker compose

@@ -14,12 +14,14 @@ from functools import cached_property
 from unstuck.runs import names
 from unstuck.runs.text_gaps import DELIMITER, Gap, behind, counting, known_tail, taken_apart, without_prefix
 from unstuck.runs.text_lines import BAR, HOLE, RATE
+from unstuck.runs.text_rewritten import SKIPPED, rewritten
 from unstuck.runs.text_words import (
     ACCURACIES,
     AROUND_COUNTS,
     ENDED,
     MILLISECONDS,
     NOTHING,
+    PLACES,
     RATES,
     SCALES,
     STOP,
@@ -36,14 +38,9 @@ from unstuck.runs.text_words import (
 )
 
 MAX_HOLES = 80  # ours: the widest tables of metrics that detectors print have some 40 columns
-SKIPPED = "\4"  # a number that is known to say nothing: a process, a line of source code, a device
 COUNTS = ("epoch", "step", "micro_step", "batch", "count")
 
 _KERAS = re.compile(r"\0(?:ms|s|us|µs)/(?:step|epoch|sample)|\x02.{0,20}- ETA:|^\0/\0 (?:\x02 ?)?- \0s - ")
-_WRAPPER = re.compile(
-    r"(?<![\w.])(?:\w{1,20}\.){0,3}(?:[Tt]ensor|float\d*|int\d+|[Aa]rray)\(\[*(\0)([^()\n]{0,200}?)\]*\)"
-)
-_EMPTY_BRACKETS = re.compile(r"\(([^()\0\4]{0,40})\)")
 _BOTH = re.compile(r"\b(train\w*) ?[/|,&] ?(val\w*|test\w*|dev\w*|eval\w*)\b", re.I)
 _MISSING = re.compile(r"[:=] ?(?:n/?a|none|null|-+) ?$", re.I)  # "val: n/a" says nothing about what follows
 _EVALUATION = re.compile(r"saving dict for", re.I)  # TensorFlow estimators name an evaluation so
@@ -139,9 +136,7 @@ def template_of(shape: str) -> Template | None:
         return None
     body, roles, rank = without_prefix(shape)
     holes = [Hole(role) for role in roles]
-    text = _WRAPPER.sub(lambda found: HOLE + SKIPPED * found[2].count(HOLE), body)
-    text = re.sub(r"'s\b|['\"`*]", "", text)
-    text = _EMPTY_BRACKETS.sub(lambda found: f" {found[1].strip()} ", text)
+    text = rewritten(body)
     gaps = re.split(r"[\0\4]", text)
     kinds = re.findall(r"[\0\4]", text)
     reader = _Reader(holes)
@@ -310,7 +305,8 @@ class _Reader:
             key = f"{phase}/{self.base}"
         elif not rest and gap.exact and all(hole.role in ("skip", "rank") for hole in self.holes):
             self.phase = self.row_phase = phase  # "Test: [0/79] Loss 2.3"
-        if words & NOTHING and not is_outcome(key):
+        nothing = words & NOTHING
+        if nothing and not is_outcome(key) and not (nothing <= PLACES and len(words) > 1 and is_known(key)):
             self._skip()
             return
         if not gap.exact and words & STOP:
@@ -347,7 +343,7 @@ class _Reader:
             self.holes.append(Hole(role, name))
         elif unit == "%" and not right:
             self._skip()
-        elif name and name[0] != "/" and (is_unit(name.split()[0]) or is_known(name)):
+        elif name.strip() and name[0] != "/" and (is_unit(name.split()[0]) or is_known(name)):
             self._metric(name, unit, Gap(exact=True))
         else:
             self.holes.append(Hole("number", unit=unit))
@@ -357,6 +353,11 @@ def _settled(holes: list[Hole]) -> list[Hole]:
     """Decide what the row as a whole tells: a number named by nothing but a phase is the outcome (`100 val 2.3`) or,
     beside one, a count (`Train: 3 [..`); of two counts without names the first is the epoch (`[0/25][10/1583]`)."""
     nameless = [at for at, hole in enumerate(holes) if hole.role == "count"]
+    first = next((at for at, hole in enumerate(holes) if hole.role == "metric"), len(holes))
+    if len(nameless) > 2 and nameless[1] < first:  # "[0/25][10/1583] Loss_D: 0.3 D(G(z)): 0.12/0.09"
+        for at in nameless[2:]:
+            holes[at] = replace(holes[at], role="number")
+        nameless = nameless[:2]
     if len(nameless) == 2 and not any(hole.role in ("epoch", "step", "batch") for hole in holes):
         for at, role in zip(nameless, ("epoch", "batch"), strict=True):
             holes[at] = replace(holes[at], role=role)

@@ -28,8 +28,12 @@ _BEHIND_BAR = re.compile(r"(\d%\|[^|\n]{0,400}+\|[^\]\n]{0,400}+\])(?=[^\s\],|])
 _DECIMAL = r"(?>[1-9]\d{0,2}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _SPECIAL = r"(?:[nN][aA][nN]|[iI][nN][fF](?:inity)?)(?:(?![A-Za-z_])|(?=(?:ms|us|s|z|x|k|it)\b))"
 _VALUE = rf"(?:{_DECIMAL}|{_SPECIAL})"
+_WORDLY = "[A-Za-z0-9_\u00c0-\u024f"  # not of a Chinese word, which has no blanks around its numbers
 # A number is no part of a word or a version ("gpt2", "acc@1", "2.10.0", "top-1"); "Epoch1" is a number all the same.
-_NUMBER = re.compile(rf"((?:(?<![\w.@)\]])[-+]|(?<![\w.@])(?<![\w)][-+])|(?<=poch)){_VALUE})")
+# ESPnet counts "1-50batch".
+_NUMBER = re.compile(
+    rf"((?:(?<!{_WORDLY}.@)\]])[-+]|(?<!{_WORDLY}.@])(?<!{_WORDLY})][-+])|(?<=poch)|(?<=\d-)(?=\d{{1,9}}batch)){_VALUE})"
+)
 
 _TIME = r"\d{1,3}:\d\d(?::\d\d)?(?:[.,]\d+)?(?![\d:])"
 _DATE = r"\d{4}[-/.]\d\d?[-/.]\d\d?"
@@ -86,8 +90,13 @@ def rows_of(piece: str, first: int) -> Rows:
     return Rows(piece.replace("\r", "\n").split("\n"), lines)
 
 
+# What stands for a number, a clock, a bar or a rate in a shape must not stand in the text itself.
+_MARKS = dict.fromkeys(range(9))
+
+
 def shape_of(row: str) -> Shape:
     """The shape of a row and its numbers."""
+    row = row.translate(_MARKS)
     if _DRAWN.search(row):
         row = _RATES.sub(RATE, _BARS.sub(BAR, row))
     if row.find(":") >= 0 or row.find("-") >= 0 or row.find("m") >= 0 or row.find("day") >= 0:

@@ -44,9 +44,12 @@ def canonical(counts: Mapping[str, int], said: Mapping[str, str]) -> dict[str, s
     found: dict[str, str] = {}
     readings = _readings(counts)
     errors = Counter(name for name, key in readings if _is_error(key))
+    rates = Counter(name for name, key in readings if name == "lr/all")
+    readings = [one for one in readings if one[0] != "lr/all" or rates["lr/all"] == 1]  # of one group; else which?
     readings = [(name, key) for name, key in readings if not _is_error(key) or errors[name] == 1]  # mae and mse: which?
     for name, key in sorted(readings, key=lambda reading: _order(reading, counts)):
-        sourced = given.get(key, "").startswith("val/loss/")  # "val/average loss" is no source called "average"
+        # "val/average loss" is no source called "average", nor is "optim/total_grad_norm" the norm of a group
+        sourced = given.get(key, "").startswith(("val/loss/", "grad_norm/preclip/"))
         if (key in given and not sourced) or key in said or key in found or name in taken:
             continue
         found[key] = name
@@ -95,6 +98,10 @@ def _reading(words: tuple[str, ...], side: str, phased: bool) -> str | None:
     for kind, family in _KINDS:
         if core and (joined(core) in family or all(word in family for word in core)):
             return f"{side}/{kind}" if (side, kind) != ("train", "bits_per_byte") else None
+    if re.fullmatch(r"(?:optim\w*_|opt_)?(?:lr|learning_rate)(?:_(?:group|pg|param_group)_?\d*|\d)?", whole):
+        return "lr/all"
+    if re.fullmatch(r"(?:optim\w*_|opt_)?(?:total_|global_|overall_)?grad(?:ient)?_norm(?:_total)?", whole):
+        return "grad_norm/preclip"
     if core and (joined(core) in ERRORS or all(word in ERRORS for word in core)):
         return f"{side}/loss"
     return None

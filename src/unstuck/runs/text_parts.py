@@ -21,7 +21,7 @@ from unstuck.runs.text_counts import TextAxis, filled, loose_rows
 from unstuck.runs.text_groups import Group, group_of, key_of
 from unstuck.runs.text_lines import HOLE
 from unstuck.runs.text_names import LAST_BATCH, canonical, is_step_time
-from unstuck.runs.text_scan import MAX_LOOKS, Scan
+from unstuck.runs.text_scan import MAX_LOOKS, REPEATED, Scan
 from unstuck.runs.text_settings import known, read_settings
 from unstuck.runs.text_words import ACCURACIES, MILLISECONDS, SCALES, in_family, is_known, split_phase
 
@@ -84,7 +84,7 @@ def text_parts(scan: Scan, beside: Beside, file: str) -> TextParts | None:
     measured = [group for group in groups if group.template.metrics]
     if not measured:
         return _summary_only(scan, beside, file)
-    heads = _headers(scan, measured, file)
+    heads = _headers(scan, groups, file)
     raw = {**beside.raw, **{key: setting for _, _, settings in heads for key, setting in settings.items()}}
     settings = canonical_settings(raw, guess_dialect(raw))
     run = Run("", "", settings=settings, raw_settings=raw)
@@ -210,12 +210,13 @@ def _resolve(columns: dict[str, _Column], notes: list[str]) -> None:
             notes.append(f"{key} is printed to {printed:g} only; its zeros are not resolved and were left out.")
 
 
-def _headers(scan: Scan, measured: list[Group], file: str) -> list[tuple[int, int, dict[str, Setting]]]:
+def _headers(scan: Scan, groups: list[Group], file: str) -> list[tuple[int, int, dict[str, Setting]]]:
     """Settings printed before the first point, and again before later ones: (row, line, settings) of each start."""
-    points = np.sort(np.concatenate([group.rows for group in measured]))
+    points = np.sort(np.concatenate([group.rows for group in groups if group.template.metrics]))
+    repeated = {row for group in groups if group.count >= LEAST_HEADER for row in group.rows[:REPEATED].tolist()}
     blocks: dict[int, list[tuple[int, int, str]]] = {}
     for told in scan.told:
-        if told.kind == "setting" or split_phase(told.kind)[0]:
+        if (told.kind == "setting" or split_phase(told.kind)[0]) and told.row not in repeated:
             blocks.setdefault(int(np.searchsorted(points, told.row)), []).append((told.row, told.line, told.text))
     heads: list[tuple[int, int, dict[str, Setting]]] = []
     for place, lines in sorted(blocks.items()):

@@ -82,6 +82,8 @@ NOTHING = _words("eta remaining left v_num version device cuda gpu gpus rank loc
                  "days hours tp pp dp betas mom seed lineno line id job jobid world_size ip total_time_left "
                  "time_left fold_seed expected_completion done progress complete completed")  # fmt: skip
 
+PLACES = _words("device gpu gpus host node worker")  # but "tokens/s/device" says something
+
 # Words of prose: a key never holds one, unless a colon or an equals sign ends it.
 STOP = _words("a an the is was were are be been to from and or but we i you he she they it's its this that these those "
               "my our your their for with without by as if so no not has have had do does did can could will would "

@@ -42,7 +42,9 @@ def match(log: LogFile) -> Match:
         return Match(0.3, "columns of numbers without names")
     known = {entry.canonical for entry in names.assign(dict.fromkeys(table.names, 1)).values()}
     axis = next((key for key in names.x_axis(dict.fromkeys(table.names, 1)) if key), None)
-    what = f"a table with the columns {', '.join(table.names[:5])}{' ...' if len(table.names) > 5 else ''}"
+    what = (
+        f"a table with the columns {', '.join(n[:40] for n in table.names[:5])}{' ...' if len(table.names) > 5 else ''}"
+    )
     if known & _LOSSES or side_by_side(table.names):
         return Match(0.8 if axis else 0.7, what)
     if table.ragged() is not None or refusal(table) is not None or _is_tensorboard(table.names):
@@ -86,8 +88,8 @@ def read_table(log: LogFile, beside: Beside, format: str, dialect: str | None = 
         runs += runs_of(parts, here, source=source, file=log.name, format=format, dialect=dialect)
     if not any(any(s.startswith(("train/", "val/", "lr/")) for s in run.series) for run in runs):
         raise UserError(
-            f"{log.path} has no column that is known as a loss ({', '.join(table.names[:8])}); say which one it is, "
-            f"for example --columns {table.names[-1]}=train/loss."
+            f"{log.path} has no column that is known as a loss ({', '.join(n[:40] for n in table.names[:8])}); say "
+            f"which it is, for example --columns {table.names[-1][:40]}=train/loss."
         )
     return runs
 

@@ -46,7 +46,7 @@ def match(log: LogFile) -> Match:
     text = log.head
     found = counts(_LINE, text).get("row", 0)
     if not found and "nanochat" in text:
-        found = counts(_LINE, next(iter(log.pieces()))[1]).get("row", 0)
+        found = counts(_LINE, next(iter(log.pieces()), (1, ""))[1]).get("row", 0)
     if found and ("lrm:" in text or "nanochat" in text):
         return Match(0.96, f"{found} step lines of nanochat")
     return NO_MATCH

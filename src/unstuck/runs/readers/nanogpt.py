@@ -55,6 +55,7 @@ DEFAULTS: dict[str, object] = {
     "decay_lr": True, "warmup_iters": 2000, "lr_decay_iters": 600000, "min_lr": 6e-5, "eval_interval": 2000,
     "eval_iters": 200, "batch_size": 12, "block_size": 1024, "gradient_accumulation_steps": 40, "dropout": 0.0,
 }  # fmt: skip
+MAX_REST = 2000  # characters of a line that are looked through for further fields
 GPT2_VOCABULARY = 50257  # nanoGPT model.py, from_pretrained: "forcing vocab_size=50257"
 
 
@@ -169,7 +170,9 @@ def _iteration(part: Part, found: re.Match[str], update: int, line: int) -> None
     add("train/loss", update, _value(found["loss"]), line)
     rest = found["iter_rest"]
     usual = _USUAL_REST.fullmatch(rest)
-    for key, written, unit in (("time", usual[1], "ms"), ("mfu", usual[2], "%")) if usual else _PAIR.findall(rest):
+    for key, written, unit in (
+        (("time", usual[1], "ms"), ("mfu", usual[2], "%")) if usual else _PAIR.findall(rest[:MAX_REST])
+    ):
         key = key.lower()
         if key == "time":
             add("time/step_ms", update, _value(written) * (1000.0 if unit == "s" else 1.0), line)
@@ -184,7 +187,7 @@ def _iteration(part: Part, found: re.Match[str], update: int, line: int) -> None
 def _evaluation(part: Part, found: re.Match[str], update: int, line: int) -> None:
     part.points.add("train/loss_eval", update, _value(found["train"]), line)
     part.points.add("val/loss", update, _value(found["val"]), line)
-    for key, written, _ in _PAIR.findall(found["step_rest"]):
+    for key, written, _ in _PAIR.findall(found["step_rest"][:MAX_REST]):
         if key.lower() in ("lr", "learning_rate"):
             part.points.add("lr/all", update, _value(written), line)
 

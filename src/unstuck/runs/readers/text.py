@@ -51,7 +51,7 @@ def match(log: LogFile) -> Match:
     if found.confidence == 0 and (rows := _bare_rows(text)):
         return Match(NAMELESS, f"{plural(rows, 'row')} of numbers without names")
     if found.confidence < UNSURE and not whole:  # a program may print its own source before it trains
-        line, piece = next(iter(log.pieces()))
+        line, piece = next(iter(log.pieces()), (1, ""))
         if len(_NUMBERED.findall(piece)) >= MANY_ROWS:
             found = max(found, _judged(Scan().read([(line, piece)]), log), key=lambda match: match.confidence)
     return found

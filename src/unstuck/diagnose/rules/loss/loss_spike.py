@@ -110,8 +110,9 @@ def check(case: Case) -> Outcome:
 
 def _noise_of_batch(case: Case) -> float | None:
     """Standard deviation of a language model's loss over batches, at most; None where the batch is unknown."""
-    if case.setting("task") not in ("causal-lm", "masked-lm", "seq2seq") or not case.sequences_per_update:
+    if case.setting("task") not in ("causal-lm", "masked-lm", "seq2seq") or not (case.sequences_per_update or 0) > 0:
         return None
+    assert case.sequences_per_update is not None
     return SEQUENCE_SD / math.sqrt(case.sequences_per_update)
 
 

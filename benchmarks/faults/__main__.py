@@ -1,0 +1,69 @@
+"""Command line of the fault benchmark.
+
+python -m benchmarks.faults generate --split development --seeds 1 --workers 2 --out /tmp/unstuck-faults
+python -m benchmarks.faults score --split development --out /tmp/unstuck-faults --peers --write
+python -m benchmarks.faults logs --logs ../shared/logs
+python -m benchmarks.faults plan --split development --seeds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.faults.plan import SPLITS, plan
+
+DEFAULT_OUT = Path("/tmp/unstuck-faults")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("generate", "score", "plan"):
+        command = commands.add_parser(name)
+        command.add_argument("--split", choices=SPLITS, default="development")
+        command.add_argument("--seeds", type=int, default=1, help="setups of each family and trainer")
+        command.add_argument("--out", type=Path, default=DEFAULT_OUT)
+        if name == "generate":
+            command.add_argument("--workers", type=int, default=2)
+            command.add_argument("--only", default="", help="part of a group's name, as char-gpt/loop")
+            command.add_argument("--limit", type=int, help="stop after so many runs")
+    scoring = commands.choices["score"]
+    logs = commands.add_parser("logs", help="the labelled real logs by the same measures")
+    logs.add_argument("--logs", type=Path, default=ROOT.parent / "shared" / "logs")
+    for command in (scoring, logs):
+        command.add_argument("--peers", action="store_true", help="other tools' rules beside ours")
+        command.add_argument("--details", action="store_true", help="each missed run and each wrong alarm")
+        command.add_argument("--write", action="store_true", help="write the section of docs/faults.md")
+    scoring.add_argument("--view", help="this form of the log where a run has it: text, jsonl, state, stdout")
+    asked = parser.parse_args()
+
+    if asked.command == "plan":
+        return _plan(asked.split, asked.seeds)
+    if asked.command == "generate":
+        from benchmarks.faults.generate import generate
+
+        cases = [case for case in plan(asked.split, asked.seeds) if asked.only in case.group][: asked.limit]
+        return 1 if generate(cases, asked.out, asked.workers) else 0
+    from benchmarks.faults.score import score_logs, score_split
+
+    if asked.command == "logs":
+        return score_logs(asked.logs, peers=asked.peers, details=asked.details, write=asked.write)
+    return score_split(
+        asked.out, asked.split, view=asked.view, peers=asked.peers, details=asked.details, write=asked.write
+    )  # fmt: skip
+
+
+def _plan(split: str, seeds: int) -> int:
+    cases = plan(split, seeds)
+    print(f"{len(cases)} runs: {dict(Counter(case.role for case in cases))}")
+    for names, count in Counter("+".join(case.names) or "healthy" for case in cases).most_common():
+        print(f"{count:4d} {names}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

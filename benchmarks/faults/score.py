@@ -1,0 +1,96 @@
+"""Score a generated split, or the labelled real logs, and write the tables of docs/faults.md."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from benchmarks import logs as labelled
+from benchmarks.faults.effect import Label, labels
+from benchmarks.faults.generate import records
+from benchmarks.faults.peers_scored import score_peers
+from benchmarks.faults.scored import Scored, score_record
+from benchmarks.faults.tables import report
+from unstuck.diagnose.engine import all_rules
+from unstuck.errors import UserError
+from unstuck.runs import Run
+from unstuck.runs.readers import read_runs
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+
+
+def score_split(out: Path, split: str, *, view: str | None, peers: bool, details: bool, write: bool) -> int:
+    """Print, and with `write` keep, the tables of one split; those of held-out runs are never listed one by one."""
+    done = records(out, split)
+    if not done:
+        print(
+            f"There are no runs in {out / split}; make them with: python -m benchmarks.faults generate", file=sys.stderr
+        )
+        return 2
+    given = labels(done)
+    twins = {(r["group"], r["seed"]): r for r in done if r["role"] == "healthy"}
+    runs = [score_record(r, given[r["id"]], out, view, twins.get((r["group"], r["seed"]))) for r in done]
+    told = (
+        "Each run is diagnosed from its folder: one form of its log, and the configuration that lies beside it; where "
+        "only a comparison shows the fault, with the log of its healthy twin."
+    )
+    title = "Development families" if split == "development" else "Held-out families"
+    shown = details and split == "development"
+    _give(report(title, told, runs, score_peers(runs) if peers else [], details=shown), title, write)
+    return 0
+
+
+def score_logs(folder: Path, *, peers: bool, details: bool, write: bool) -> int:
+    """The same measures over the labelled real logs, as `benchmarks/logs.py` judges them."""
+    if not (folder / "labels.json").is_file():
+        print(f"There are no labelled logs at {folder}; give their folder with --logs.", file=sys.stderr)
+        return 2
+    judged = list(labelled.judge(folder, ()))
+    runs = [scored_log(one) for one in judged]
+    if peers:
+        for run, one in zip(runs, judged, strict=True):
+            run.run = _read(one, folder)
+    told = "The labels of these logs name the rules that are wrong; a rule that they do not name is not judged."
+    title = "Labelled logs"
+    _give(report(title, told, runs, score_peers(runs) if peers else [], details=details), title, write)
+    return 0
+
+
+def _read(one: labelled.Judged, folder: Path) -> Run | None:
+    """What a peer is given of a labelled log: the same as our rules, of several runs the longest."""
+    file = folder / one.file
+    config = file.parent.parent / one.label["config"] if "config" in one.label.get("needs", ()) else None
+    try:
+        return max(read_runs(file, config=config, beside=config is not None), key=lambda run: run.updates)
+    except UserError:
+        return None
+
+
+def scored_log(one: labelled.Judged) -> Scored:
+    """A judged log as a scored run."""
+    label = one.label
+    sick = label["verdict"] == "sick"
+    needs = next((need for need in ("model", "pair", "config") if need in label.get("needs", ())), "log")
+    return Scored(
+        one.file, label.get("model", "?"), label.get("trainer", "not ours"), label["format"],
+        Label(
+            "faulty" if sick else "healthy" if label["verdict"] == "healthy" else "unclear",
+            (label.get("fault") or "real",) if sick else (),
+            (tuple(label["expect_any"]),) if sick else (),
+            frozenset(label["accept"]),
+            needs,
+        ),
+        list(one.findings), tuple(one.could_not_check), one.verdict,
+        frozenset(label["forbid"]) if sick else frozenset(all_rules()) - set(label["accept"]), one.error,
+    )  # fmt: skip
+
+
+def _give(section: str, title: str, write: bool) -> None:
+    print(section)
+    if not write:
+        return
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Fault benchmark\n"
+    pattern = re.compile(rf"^## {re.escape(title)}\n.*?(?=^## |\Z)", re.M | re.S)
+    page = pattern.sub(lambda _: section + "\n", page) if pattern.search(page) else f"{page.rstrip()}\n\n{section}"
+    PAGE.write_text(page.rstrip() + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""The trainers of the benchmark: a plain PyTorch loop, transformers' Trainer, and ours."""
