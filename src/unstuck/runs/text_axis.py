@@ -29,6 +29,7 @@ from unstuck.runs.text_groups import Group
 from unstuck.wording import plural
 
 WITHIN = 0.5  # ours: share of the steps back of a count that fall on a new epoch for it to count within the epoch
+CROWDED = 4  # ours: rows of an epoch; two or three may be of training, of an evaluation and of a test
 SAMPLES = 64  # pytorch/examples mnist/main.py: default batch size; it prints samples where others print batches
 
 
@@ -54,7 +55,12 @@ def axis_of(groups: Sequence[Group], batch_size: float | None, bars: Sequence[Gr
         if any(role in group.template.counts for group in groups) and _steps(axis, groups, role, kind):
             return axis
     if any(np.isfinite(epochs).any() for epochs in axis.epochs):
-        if fractions(axis, groups, bars, logging_steps, finished) or not is_fraction(axis):
+        if fractions(axis, groups, bars, logging_steps, finished):
+            return axis
+        if not is_fraction(axis):
+            if _is_crowded(axis, groups):
+                axis.kind = "row"
+                axis.notes.append("The log counts epochs only and prints many rows in each.")
             return axis
         axis.kind = "epoch" if per_epoch else "row"
         return axis
@@ -76,6 +82,18 @@ def _epochs(axis: TextAxis, groups: Sequence[Group]) -> None:
     axis.kind = "epoch"
     axis.name = next(g.template.holes[g.template.counts["epoch"]].key for g in groups if "epoch" in g.template.counts)
     plan(axis, "epochs", groups, "epoch")
+
+
+def _is_crowded(axis: TextAxis, groups: Sequence[Group]) -> bool:
+    """Whether many training rows say the same epoch and nothing else of where they are."""
+    counted, _ = in_order(groups, [own(group, "epoch") for group in groups])
+    for epochs, group in zip(axis.epochs, groups, strict=True):
+        if group.template.outcomes and not group.is_evaluation and len(epochs) > CROWDED:
+            told = epochs if "epoch" in group.template.counts else np.searchsorted(counted, group.rows)
+            ends = np.flatnonzero(np.diff(told))
+            if np.median(np.diff(np.concatenate([[-1], ends, [len(told) - 1]]))) >= CROWDED:
+                return True
+    return False
 
 
 def _steps(axis: TextAxis, groups: Sequence[Group], role: str, kind: str) -> bool:

@@ -6,6 +6,7 @@ sample text do neither.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +33,7 @@ def choose(scan: Scan, said: dict[str, str]) -> list[Group]:
         if scan.cut and (tails := tails_of(group.template.holes)) in scan.cut:
             group.template = replace(group.template, holes=tails)
     settings = {told.row for told in scan.told if told.kind == "setting"}
-    groups = _accepted(groups, settings)
+    groups = _accepted(groups, settings, said)
     groups = _one_rank(groups)
     groups = points_of(groups, [(one.row, phase) for one in scan.told if (phase := phase_of(one.kind))])
     return _by_row(_without_echoes(groups))
@@ -55,9 +56,9 @@ def is_summary(template: Template) -> bool:
     return any(hole.key == "train_runtime" for hole in template.holes)
 
 
-def _accepted(groups: list[Group], settings: set[int]) -> list[Group]:
+def _accepted(groups: list[Group], settings: set[int], said: Collection[str]) -> list[Group]:
     """The groups that are points, and those that only count and give the others their step."""
-    full = [group for group in groups if _is_full(group)]
+    full = [group for group in groups if _is_full(group, said)]
     repeated = [g for g in full if g.count >= 2]
     roles = {role for group in repeated for role in group.template.counts}
     full = [g for g in full if g.count >= 2 or roles & g.template.counts.keys() or _is_strong(g)]
@@ -76,16 +77,22 @@ def _accepted(groups: list[Group], settings: set[int]) -> list[Group]:
     return points + blocks + _first_counted(useful)
 
 
-def _is_full(group: Group) -> bool:
+def _is_full(group: Group, said: Collection[str]) -> bool:
     """A count, and something that training improves or that steers it."""
     template = group.template
     if not template.counts or template.strange > MAX_STRANGE:
         return False
     alone = all(template.total_of(at) is None for at in template.counts.values())
-    if alone and group.count >= LEAST_BARE and all(np.ptp(group.column(at)) == 0 for at in template.counts.values()):
+    sure = template.is_repr or _is_strong(group)
+    if (
+        alone
+        and not sure
+        and group.count >= LEAST_BARE
+        and all(np.ptp(group.column(at)) == 0 for at in template.counts.values())
+    ):
         return False  # a sentence that is printed again and again does not count
     steered = any(in_family(split_phase(template.holes[at].key)[1], RATES) for at in template.metrics)
-    named = any(template.holes[at].key.startswith("col") for at in template.metrics)
+    named = any(template.holes[at].key.startswith("col") or key_of(group, at) in said for at in template.metrics)
     return bool(template.outcomes) or steered or named or _bare_phase(template)
 
 

@@ -152,7 +152,14 @@ def _key_length(tokens: list[str], tight: bool, bounded: bool) -> int:
     if tight:
         for size in range(min(longest, len(tokens)), 1, -1):
             words = words_of(" ".join(tokens[-size:]))
-            if joined(words) in ("learning_rate", "grad_norm", "gradient_norm", "cross_entropy", "val_loss"):
+            if joined(words) in (
+                "learning_rate",
+                "grad_norm",
+                "gradient_norm",
+                "cross_entropy",
+                "val_loss",
+                "time_cost",
+            ):
                 return size
         return 1
     if bounded:

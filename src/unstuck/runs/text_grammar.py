@@ -235,7 +235,7 @@ class _Reader:
                 return True
             if previous.role == "number" or (previous.role == "metric" and is_phase(previous.key)):
                 holes[at] = replace(previous, role="count", key="")
-                self._namedbehind(at, right or unit)
+                self._namedbehind(at, previous.unit if count_of(previous.unit) else right or unit)
             holes.append(Hole("total", of=at, unit=unit))
             return True
         if relation == "mean" and "/" in unit and unit != previous.unit:

@@ -69,8 +69,8 @@ def group_of(found: Found, said: dict[str, str]) -> Group:
     values = found.values()
     for column, at in enumerate(found.wanted):
         hole = found.template.holes[at]
-        if hole.role in COUNTS and hole.unit in SCALES:  # "it 1.2k"
-            values[:, column] = np.round(values[:, column] * SCALES[hole.unit])
+        if hole.role in (*COUNTS, "total") and (scale := SCALES.get(hole.unit.removesuffix("it"))):  # "it 1.2k"
+            values[:, column] = np.round(values[:, column] * scale)
     group = Group(found.template, found.rows(), found.lines(), values, found.wanted, found.decimals,
                   found.examples, found.count)  # fmt: skip
     holes = [_said(hole, at, said) for at, hole in enumerate(found.template.holes)]

@@ -26,7 +26,10 @@ _BEHIND_BAR = re.compile(r"(\d%\|[^|\n]{0,400}+\|[^\]\n]{0,400}+\])(?=[^\s\],|])
 
 # A decimal number as programs print it; "1,234" is one number, "0,123" and "1,23" are two.
 _DECIMAL = r"(?>[1-9]\d{0,2}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
-_SPECIAL = r"(?:[nN][aA][nN]|[iI][nN][fF](?:inity)?)(?:(?![A-Za-z_])|(?=(?:ms|us|s|z|x|k|it)\b))"
+_SPECIAL = (
+    r"(?:[nN][aA][nN]|[iI][nN][fF](?:inity)?)(?:(?![A-Za-z_])|(?=(?:ms|us|s|z|x|k|it)\b))"
+    r"(?! (?:iterations?|values?|checks?|gradients?|grads?|detected|found|encountered|or|in|and)\b)"
+)
 _VALUE = rf"(?:{_DECIMAL}|{_SPECIAL})"
 _WORDLY = "[A-Za-z0-9_\u00c0-\u024f"  # not of a Chinese word, which has no blanks around its numbers
 # A number is no part of a word or a version ("gpt2", "acc@1", "2.10.0", "top-1"); "Epoch1" is a number all the same.

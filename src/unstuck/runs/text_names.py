@@ -28,8 +28,10 @@ from unstuck.runs.text_words import (
 LAST_BATCH = " (last batch)"  # behind the key of an evaluation that was printed by batch
 _KINDS = (("loss", LOSSES), ("perplexity", PERPLEXITIES), ("bits_per_byte", BITS), ("accuracy", ACCURACIES))
 # Abbreviations of llm.c's main.log and its relatives (dev/eval and train_gpt2.cu: "s:%d tel:%f", "s:%d trl:%f").
+PARTS = {"box", "obj", "cls", "rec", "recon", "kl", "kld", "reconstruction", "mse", "ce", "bce", "nll"}
 _WHOLE = {"trl": "train/loss", "tel": "val/loss", "grad": "grad_norm/preclip", "gradient": "grad_norm/preclip",
-          "global_norm": "grad_norm/preclip", "gradients": "grad_norm/preclip"}  # fmt: skip
+          "global_norm": "grad_norm/preclip", "g_norm": "grad_norm/preclip", "l_r": "lr/all",
+          "gradients": "grad_norm/preclip"}  # fmt: skip
 
 
 def canonical(counts: Mapping[str, int], said: Mapping[str, str]) -> dict[str, str]:
@@ -42,6 +44,9 @@ def canonical(counts: Mapping[str, int], said: Mapping[str, str]) -> dict[str, s
     given = {key: entry.canonical for key, entry in names.assign(counts, said).items()}
     taken = set(given.values())
     found: dict[str, str] = {}
+    single = [key for key, name in given.items() if name.startswith("lr/")]
+    if len(single) == 1 and single[0] not in said and "lr/all" not in taken:
+        found[single[0]] = "lr/all"  # of one group that there is
     readings = _readings(counts)
     errors = Counter(name for name, key in readings if _is_error(key))
     rates = Counter(name for name, key in readings if name == "lr/all")
@@ -68,7 +73,7 @@ def _readings(counts: Mapping[str, int]) -> list[tuple[str, str]]:
             name = "train/loss"  # the only number behind a count
         if words[:1] == ("l",) and sum(words_of(other)[:1] == ("l",) for other in counts) == 1:
             name = name or "train/loss"  # BasicSR's l_pix where it is the only one
-        if words == ("total",) and "box" in counts:
+        if words == ("total",) and counts.keys() & PARTS:
             name = "train/loss"  # YOLO's console: box, obj, cls and their total
         if name is not None:
             readings.append((name, key))

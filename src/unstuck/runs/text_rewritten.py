@@ -43,13 +43,23 @@ _FOREIGN_WORD = re.compile(
     ),
     re.I,
 )
+_ARROW = re.compile(r"(?<=[A-Za-z\])]) ?(?:→|->|=>|⇒|➜) ?(?=\0)")  # "loss→2.3"
+_BULLETS = re.compile("[\u2043\u2219\u25a0-\u25ff\u27a4]+")
+_PICTURES = re.compile("[\u2300-\u23ff\u2600-\u27a3\u27a5-\u27bf\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff]+ ?")
+# "Speed: 110.1 samples/sec 4001 tokens/sec 1.01 updates/sec": the last has a unit too, so that units stand behind.
+_RATES_BEHIND = re.compile(r"(?:\0 ?[A-Za-z]{1,12}/s(?:ec)? ){1,8}\0 ?[A-Za-z]{1,12}/s(?:ec)?(?=[\s,|;)]|\Z)")
+_LEVANTER = re.compile(r"(\0[kM]?)it/\0[kM]?it\b")  # "Progress on:train 5it/10.0kit"
 _ORDINAL = re.compile(r"第 ?(\0) ?(?:个|個)?(epoch|step|iteration|batch)")
 
 
 def rewritten(body: str) -> str:
     """The shape of a row, its prefix taken off, as it is read."""
     text = _WRAPPER.sub(lambda found: HOLE + SKIPPED * found[2].count(HOLE), body)
-    text = english(text)
+    text = english(_ARROW.sub(": ", text))
+    if not text.isascii():
+        text = _BULLETS.sub(" | ", _PICTURES.sub(" ", text))
+    text = _LEVANTER.sub(rf"step \1, {SKIPPED}", text)
+    text = _RATES_BEHIND.sub(lambda found: re.sub(rf" (?={HOLE})", ", ", found[0]), text)
     if (row := _CELLS.match(text)) is not None:
         text = f"{row[1]}: {row[2]}"
     text = _TUPLES.sub(_paired, text)

@@ -38,7 +38,7 @@ _WORTH = (
     "loss", "acc", "epoch", "step", "iter", "val", "train", "test", "eval", "lr", "learn", "norm", "err", "score",
     "batch", "ppl", "perp", "nll", "bpb", "bpc", "bpd", "mse", "mae", "f1", "auc", "map@", "map5", "map:", "map=",
     "bleu", "rouge", "reward", "cost", "it:", "it=", "ep:", "ep=", "ce:", "ce=", "objective", "trl", "tel", "dev",
-    "%|", "iou", "dice", "verlust", "perte", "perda", "損失", "损失",
+    "%|", "iou", "dice", "rec=", "rec:", "recon", "total", "verlust", "perte", "perda", "損失", "损失",
 )  # fmt: skip
 _HINTS = ("error", "exception", "memory", "killed", "due to", "fault", "sig", "resum", "stop", "sav", "writing",
           "wrote", "reducing", "overflow", "loading", "interrupt", "core dumped")  # fmt: skip
@@ -239,7 +239,7 @@ class Scan:
         return found
 
     def _template(self, shape: str, above: list[str]) -> Template | None:
-        cells = cells_of(shape)
+        cells = cells_of(shape, self._bare)
         if cells is not None:
             names = names_above(above, cells)
             if names is None:

@@ -34,8 +34,12 @@ def is_rule(row: str) -> bool:
     return bool(row.strip()) and _RULE.match(row) is not None
 
 
-def cells_of(shape: str) -> Cells | None:
-    """The cells of a shape whose cells are all numbers, times, gaps or one word; None where it is no such row."""
+def cells_of(shape: str, commas: bool = False) -> Cells | None:
+    """The cells of a shape whose cells are all numbers, times, gaps or one word; None where it is no such row.
+
+    Args:
+        commas: they divide cells too.
+    """
     body = shape.split(BAR)[0].rstrip(" :") if BAR in shape and not shape.startswith(BAR) else shape
     if _WALLS.search(body):
         cells = [cell.strip() for cell in _WALLS.split(body)]
@@ -43,6 +47,8 @@ def cells_of(shape: str) -> Cells | None:
         by = "|"
     elif "\t" in body:
         cells, by = [cell.strip() for cell in body.split("\t")], "\t"
+    elif commas and "," in body:
+        cells, by = [cell.strip() for cell in body.split(",")], ","
     else:
         cells, by = body.split(), " "
     plain = [_CELL.match(cell) is not None for cell in cells]

@@ -34,7 +34,7 @@ ENDED = _words(
 EPOCHS = frozenset(names.EPOCH_NAMES) | _words("ep e epoch_no epoch_number epochs_done ep_num")
 STEPS = frozenset(names.STEP_NAMES) | _words(
     "upd ups_done n_iter num_iter num_iters niter nb_iter iter_no gs gstep global_iter global_iteration n_updates "
-    "step_num step_idx step_count train_steps training_iteration total_steps round rounds tree trees"
+    "up step_num step_idx step_count train_steps training_iteration total_steps round rounds tree trees"
 )
 MICRO_STEPS = frozenset(names.MICRO_STEP_NAMES)
 BATCHES = _words("batch batches minibatch mini_batch mini_batches batch_idx batch_id batch_num mb iters_in_epoch "
@@ -53,7 +53,8 @@ ACCURACIES = _words("acc accuracy top1 top5 acc1 acc5 acc@1 acc@5 prec@1 prec@5 
                     "correct categorical_accuracy sparse_categorical_accuracy binary_accuracy")  # fmt: skip
 SCORES = _words("f1 auc auroc auprc map mar ap ap50 map50 map50-95 bleu rouge score iou miou dice psnr ssim fid "
                 "precision recall r2 mcc em exact_match kappa sensitivity specificity reward return ndcg mrr hit hits "
-                "recall@1 spearman pearson meteor chrf cider pck hellaswag box obj cls dfl")  # fmt: skip
+                "recall@1 spearman pearson meteor chrf cider pck hellaswag box obj cls dfl rec recon "
+                "reconstruction")  # fmt: skip
 OUTCOMES = LOSSES | ERRORS | PERPLEXITIES | BITS | ACCURACIES | SCORES
 RATES = _words("lr lrs learning_rate learningrate lrm")
 NORMS = _words("norm gnorm gradnorm grad_norm gradient grad grads")
@@ -95,7 +96,7 @@ AROUND_COUNTS = _words("at after for of end start starting begin beginning done 
                        "complete ended started the report phase step steps time")  # fmt: skip
 FILLERS = _words("value values current curr cur mean avg average averaged ave running batch step iter epoch the set "
                  "total this over on per reduced all smoothed raw lm dataset split metrics metric data "
-                 "phase")  # fmt: skip
+                 "phase language")  # fmt: skip
 
 
 @cache

@@ -19,6 +19,7 @@ from unstuck.runs.build import NO_MATCH, Match
 from unstuck.runs.logfile import HEAD_BYTES, LogFile
 from unstuck.runs.run import Run
 from unstuck.runs.table import runs_of
+from unstuck.runs.text_groups import LEAST_BARE, group_of, rises
 from unstuck.runs.text_parts import text_parts
 from unstuck.runs.text_scan import Scan
 from unstuck.wording import plural
@@ -47,7 +48,10 @@ def match(log: LogFile) -> Match:
         return NO_MATCH
     whole = len(log.head_bytes) < HEAD_BYTES
     text = head if whole else head[: head.rfind("\n") + 1] or head
-    found = _judged(Scan().read([(1, text)]), log)
+    scan = Scan().read([(1, text)])
+    found = _judged(scan, log)
+    if found.confidence == 0 and (unknown := _unknown(scan)):
+        return Match(NAMELESS, f"rows that count but name no loss; their columns are {unknown}")
     if found.confidence == 0 and (rows := _bare_rows(text)):
         return Match(NAMELESS, f"{plural(rows, 'row')} of numbers without names")
     if found.confidence < UNSURE and not whole:  # a program may print its own source before it trains
@@ -55,6 +59,18 @@ def match(log: LogFile) -> Match:
         if len(_NUMBERED.findall(piece)) >= MANY_ROWS:
             found = max(found, _judged(Scan().read([(line, piece)]), log), key=lambda match: match.confidence)
     return found
+
+
+def _unknown(scan: Scan) -> str:
+    """The names in rows that count something and hold nothing known to be a loss; empty without such rows."""
+    groups = [group_of(found, {}) for found in scan.found if found.count >= LEAST_BARE and not found.template.strange]
+    counted = [
+        g for g in groups if g.template.metrics and any(rises(g.column(at)) for at in g.template.counts.values())
+    ]
+    most = max(counted, key=lambda group: group.count, default=None)
+    if most is None or most.count < 0.2 * scan.texts:  # ours: a fifth of the file
+        return ""
+    return ", ".join([most.template.holes[at].key for at in most.template.metrics][:20])
 
 
 def _bare_rows(text: str) -> int:
