@@ -35,7 +35,7 @@ def resume_planned(rng: Random, setup: Setup) -> Setup | None:
 def plateau_schedule(rng: Random, setup: Setup) -> Setup | None:
     if setup.style == "nano":
         return None
-    return setup.but(schedule="plateau", patience=rng.choice((1, 2)), warmup=0, factor=0.3)
+    return setup.but(schedule="plateau", patience=rng.choice((1, 2)), factor=0.3)
 
 
 def constant_rate(rng: Random, setup: Setup) -> Setup | None:

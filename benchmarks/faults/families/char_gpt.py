@@ -53,7 +53,7 @@ class CharGPT:
         muon = rng.random() < 0.5
         overrides = [f"data.context={CONTEXT}", "model.layers=2", "model.width=48", "evaluation.max_tokens=8192"]
         settings = Settings(
-            updates=updates, batch_size=16, learning_rate=(1e-2 if muon else 3e-3) * rng.choice((0.7, 1.0, 1.4)),
+            updates=updates, batch_size=16, learning_rate=(1e-2 if muon else 6e-3) * rng.choice((0.7, 1.0, 1.4)),
             optimizer="muon" if muon else "adamw", schedule=rng.choice(("wsd", "cosine")),
             warmup=rng.choice((0, 10)) if muon else 10, decay_share=0.5, eval_every=updates // 10,
             model={

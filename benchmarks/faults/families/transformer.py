@@ -59,6 +59,9 @@ class Transformer(nn.Module):
 
 
 def body_and_head(model: nn.Module) -> dict[str, list[nn.Parameter]]:
-    """Parameter groups as scripts make them: everything, and the head."""
-    head = [p for n, p in model.named_parameters() if n.startswith("head")]
-    return {"body": [p for n, p in model.named_parameters() if not n.startswith("head")], "head": head}
+    """Parameter groups as scripts make them: everything, and the head; of a GPT-2, whose head is tied, its blocks."""
+    tied = not any(name.startswith("head") for name, _ in model.named_parameters())
+    body, head = [], []
+    for name, parameter in model.named_parameters():
+        (body if (".h." in name if tied else not name.startswith("head")) else head).append(parameter)
+    return {"body": body, "head": head}

@@ -32,10 +32,10 @@ class Vision:
         drawn = draw_schedule(rng, style)
         shape = rng.choice(("conv", "mixer"))
         optimizer = rng.choice(("sgd", "sgd", "adamw"))
-        per_epoch = TRAIN // 50
-        updates = 8 * per_epoch
+        per_epoch = TRAIN // 100
+        updates = 16 * per_epoch
         settings = Settings(
-            updates=updates, batch_size=50, optimizer=optimizer,
+            updates=updates, batch_size=100, optimizer=optimizer,
             learning_rate=RATES[shape, optimizer] * rng.choice((0.7, 1.0, 1.4)),
             weight_decay=rng.choice((1e-4, 5e-4)), schedule=drawn.schedule, floor=drawn.floor,
             warmup=round(drawn.warmup_share * updates), clip_norm=rng.choice((None, 5.0)),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, SequentialSampler, Subset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PretrainedConfig, Trainer, TrainerCallback, TrainingArguments
 
 from benchmarks.faults.problem import Pair, Problem, parameter_count, subset
 from benchmarks.faults.settings import Bugs, Settings, Setup
@@ -45,6 +45,7 @@ class Model(nn.Module):
     def __init__(self, problem: Problem, bugs: Bugs) -> None:
         super().__init__()
         self.network = problem.make_model()
+        self.config = PretrainedConfig()  # the Trainer looks into it where labels are smoothed
         self.problem, self.bugs = problem, bugs
 
     def forward(self, inputs: Tensor, labels: Tensor | None = None) -> dict[str, Tensor]:

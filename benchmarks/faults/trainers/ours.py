@@ -47,6 +47,9 @@ def train(setup: Setup, problem: Problem | None, seed: int, folder: Path) -> Out
             asked += rate_overrides(setup, settings.resume_learning_rate)
         train_recipe(load_recipe(run, asked), resume=run, report=False)
     outcome = outcome_of(run, resume_at)
+    planned = bugs.stop_at or settings.updates
+    if outcome.updates < planned and outcome.ended in ("Ctrl-C", "SIGTERM"):
+        raise InterruptedError(f"the run was stopped from outside after {outcome.updates} of {planned} updates")
     _tidy(run)
     return outcome
 
@@ -129,16 +132,19 @@ def outcome_of(run: Path, resume_at: int | None) -> Outcome:
     """From the run folder; validation of ours is clean by definition."""
     outcome = Outcome(views={"run": "run"})
     clipped, rates = [], []
+    stopped_by = "completed"
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         row: Mapping[str, Any] = json.loads(line)
         if row["event"] == "evaluation":
             loss = _number(row["val/loss"])
             outcome.evaluations.append((row["update"], loss, loss))
+        elif row["event"] == "end":
+            stopped_by = row["stopped_by"]
         elif row["event"] == "update":
             outcome.finite = outcome.finite and math.isfinite(_number(row["train/loss"]))
             clipped.append(_number(row.get("grad_norm/clipped_share", 0.0)))
             rates.append((row["update"], max(_number(v) for k, v in row.items() if k.startswith("lr/"))))
-    outcome.updates = rates[-1][0] if rates else 0
+    outcome.updates, outcome.ended = rates[-1][0] if rates else 0, stopped_by
     outcome.clipped_share = sum(clipped) / max(1, len(clipped))
     if resume_at is not None:
         before = [rate for update, rate in rates if update <= resume_at]

@@ -12,7 +12,7 @@ class Outcome:
 
     Attributes:
         evaluations: (update, loss as the run reports it, loss on clean samples by the plain definition).
-        ended: "completed", or the error that ended it.
+        ended: "completed", or what ended it: an error, in ours also what stopped the run.
         wait_share: share of the step's time that went into waiting for data.
         slowdown: time of a step in the last quarter over that in the first.
         views: format of the log -> its path below the run's folder.

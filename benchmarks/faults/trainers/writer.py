@@ -53,6 +53,7 @@ class Writer:
         self.facts: Facts = facts_of(setup.settings, problem, model, seed)
         self.since: list[Updated] = []
         self.last_clock = 0.0
+        self.open_line = False
         self.files: dict[str, TextIO] = {}
         self.paths = {"text": f"text/{self.style.text_name}", "jsonl": f"jsonl/{self.style.jsonl_name}"}
         for view, name in self.paths.items():
@@ -63,7 +64,11 @@ class Writer:
         self.text(*self.style.header(self.facts))
 
     def text(self, *lines: str) -> None:
-        self.files["text"].writelines(line + "\n" for line in lines)
+        """Lines; one that begins with a carriage return overwrites the last and leaves the line open, as a bar does."""
+        for line in lines:
+            bar = line.startswith("\r")
+            self.files["text"].write(line if bar else "\n" * self.open_line + line + "\n")
+            self.open_line = bar
 
     def row(self, row: dict[str, Any] | None) -> None:
         if row is not None:
