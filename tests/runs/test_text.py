@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.runs.text_logs import CASES, NOT_LOGS, Case
+from tests.runs.text_toolkits import TOOLKITS
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside
 from unstuck.runs.logfile import LogFile
@@ -35,7 +36,7 @@ def rows(count: int, first: int = 0) -> str:
     return "".join(f"step {k} | loss {3 - k / 100:.4f} | lr 1.0e-03\n" for k in range(first, first + 10 * count, 10))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *TOOLKITS], ids=lambda case: case.name)
 def test_styles(case: Case, tmp_path: Path) -> None:
     log = written(tmp_path, "train.log", case.text)
     assert text.match(log).confidence >= 0.5
@@ -48,6 +49,22 @@ def test_styles(case: Case, tmp_path: Path) -> None:
     for name, value in case.settings.items():
         assert run.setting(name) == value
     assert not set(case.absent) & set(run.series)
+
+
+def test_rows_whose_names_say_nothing_wait_for_the_user(tmp_path: Path) -> None:
+    content = "".join(f"step {k} foo: {3 - k / 100:.4f} zork: 0.1{k:02d}\n" for k in range(10, 60, 10))
+    match = text.match(written(tmp_path, "train.log", content))
+    assert match.confidence == text.NAMELESS
+    assert "foo, zork" in match.reason
+    (run,) = read(tmp_path, content, {"foo": "train/loss"})
+    assert run.series["train/loss"].values.tolist() == [2.9, 2.8, 2.7, 2.6, 2.5]
+
+
+def test_commas_divide_columns_that_the_user_names(tmp_path: Path) -> None:
+    content = "start\n" + "".join(f"{k}, {3 - k / 100:.4f}, 0.1{k:02d}\n" for k in range(10, 60, 10))
+    (run,) = read(tmp_path, content, {"1": "step", "2": "train/loss"})
+    assert run.series["train/loss"].updates.tolist() == [10, 20, 30, 40, 50]
+    assert run.series["train/loss"].values.tolist() == [2.9, 2.8, 2.7, 2.6, 2.5]
 
 
 @pytest.mark.parametrize("name", NOT_LOGS)

@@ -114,7 +114,9 @@ def _is_bare(group: Group, start: int | None, settings: set[int]) -> bool:
         return False
     rows = group.rows
     if start is None:
-        return bool(template.outcomes) and group.count >= LEAST_BARE and not settings & set(rows.tolist())
+        varies = any(np.ptp(group.column(at)) > 0 for at in template.outcomes)  # settings are printed alike each time
+        plain = bool(template.outcomes) and not settings & set(rows.tolist())
+        return group.count >= LEAST_BARE and (varies or plain)
     if not template.outcomes:  # a learning rate by itself: not the header of each start
         steered = any(in_family(split_phase(template.holes[at].key)[1], RATES) for at in template.metrics)
         alone = not any({row - 1, row + 1} & settings for row in rows[:100].tolist())

@@ -12,6 +12,7 @@ from unstuck.runs.text_lines import HOLE
 from unstuck.runs.text_words import (
     AROUND_COUNTS,
     FILLERS,
+    NUMBERED,
     STOP,
     SUMMARY,
     count_of,
@@ -226,5 +227,5 @@ def counting(key: str) -> str:
     if role and all(word in AROUND_COUNTS or word in SUMMARY or phase_of(word) or is_outcome(word) for word in around):
         return role
     first, *rest = words_of(key) or ("",)
-    phased = rest and all(phase_of(word) for word in rest)  # "Epoch(train)"
-    return count_of(first) if phased else ""
+    numbered = rest and all(phase_of(word) or word in NUMBERED for word in rest)  # "Epoch(train)", "batch i"
+    return count_of(first) if numbered else ""

@@ -35,8 +35,10 @@ def _rows_of(groups: list[Group]) -> Ints:
 def _by_phase(group: Group, marks: list[tuple[int, str]], resets: Ints) -> list[Group]:
     """The group, cut by the phase that lines around it name (`Validation:`), or that the totals of its bars tell."""
     template = group.template
-    if template.phase or not template.outcomes or "step" in template.counts:
+    if template.phase or not template.outcomes:
         return [group]
+    if "step" in template.counts:
+        return _by_totals(group) or [group]
     if all(split_phase(template.holes[at].key)[0] for at in template.outcomes):
         return [group]
     if "epoch" not in template.counts and marks and (parts := _cut(group, _phases_at(group.rows, marks, resets))):
@@ -70,16 +72,19 @@ def _cut(group: Group, phases: npt.NDArray[np.str_]) -> list[Group]:
 
 def _by_totals(group: Group) -> list[Group]:
     """A bar that runs to one total and then to another in turn: the second is the evaluation."""
-    role = next((role for role in ("batch", "count") if role in group.template.counts), None)
+    role = next((role for role in ("batch", "count", "step") if role in group.template.counts), None)
     totals = group.total(role) if role else None
-    if totals is None or len(totals) < 4:
+    if role is None or totals is None or len(totals) < 4:
         return []
     order = list(dict.fromkeys(totals.tolist()))
     changes = int(np.count_nonzero(np.diff(totals)))
     if len(order) != 2 or changes < 3 or order[0] <= order[1]:  # training data is the larger part
         return []
     second = totals == order[1]
-    return [group.where(~second), replace(group.where(second), phase="val")]
+    holes = list(group.template.holes)
+    holes[group.template.counts[role]] = replace(holes[group.template.counts[role]], role="batch")
+    template = replace(group.template, holes=tuple(holes))  # what counts the evaluation is no step of training
+    return [group.where(~second), replace(group.where(second), phase="val", template=template)]
 
 
 def _points(group: Group, measured: list[Group]) -> Group:

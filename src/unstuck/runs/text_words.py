@@ -94,6 +94,7 @@ STOP = _words("a an the is was were are be been to from and or but we i you he s
 AROUND_COUNTS = _words("at after for of end start starting begin beginning done finished in on during run running "
                        "current global results result summary loss log stats metrics set info now completed "
                        "complete ended started the report phase step steps time")  # fmt: skip
+NUMBERED = _words("i idx index no num number nr id")  # behind the word of a count: "batch i", "step no"
 FILLERS = _words("value values current curr cur mean avg average averaged ave running batch step iter epoch the set "
                  "total this over on per reduced all smoothed raw lm dataset split metrics metric data "
                  "phase language")  # fmt: skip
