@@ -288,7 +288,7 @@ FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
         Fault("lr-too-high", ("lr-too-high",), (*UNSTABLE, "warmup-missing", "lr-not-as-configured",
-              "gradient-noise-dominates"), lr_too_high),
+              "gradient-noise-dominates", "gradient-vanishing"), lr_too_high),  # too large a step kills units
         Fault("lr-too-low", ("lr-too-low",), (*STUCK, "undertrained", "gradient-vanishing"),
               scaled_rate(1 / 300, 1 / 30)),
         Fault("warmup-missing", ("warmup-missing", "lr-too-high"), (*UNSTABLE, "gradient-vanishing"), warmup_missing),
@@ -325,7 +325,8 @@ FAULTS: dict[str, Fault] = {
         Fault("clip-too-low", ("clip-saturated",), (*STUCK, "lr-too-low", "undertrained"), clip_too_low,
               shows=frozenset({NORM})),
         Fault("clip-never-active", ("clip-never-active", "lr-too-high", "gradient-exploding"),
-              (*UNSTABLE, "warmup-missing", "gradient-noise-dominates"), clip_never_active, needs="config",
+              (*UNSTABLE, "warmup-missing", "gradient-noise-dominates", "gradient-vanishing"), clip_never_active,
+              needs="config",
               shows=frozenset({NORM})),
         Fault("bad-samples", ("loss-not-finite",), ("gradient-exploding", "loss-diverged", "best-checkpoint-passed"),
               bad_samples, effect="finite", trainers=("loop", "transformers")),
@@ -382,8 +383,9 @@ FAULTS: dict[str, Fault] = {
         Fault("unshuffled", ("order-unshuffled", "loss-oscillating", "loss-at-chance"),
               (*UNSTABLE, "lr-too-high", "overfitting", "gradient-noise-dominates", "validation-shifted",
                "schedule-constant"), unshuffled, needs="config", trainers=("loop", "transformers")),
+        # the logs have the total norm only, which the last layers make up: what vanishes is seen in the model
         Fault("vanishing", ("gradient-vanishing",), (*STUCK, "lr-too-low", "undertrained"), vanishing,
-              shows=frozenset({NORM}), kinds=("classes", "fields"), trainers=("loop", "transformers")),
+              needs="model", shows=frozenset({NORM}), kinds=("classes", "fields"), trainers=("loop", "transformers")),
         Fault("lora-rate-like-full", ("lora-lr-like-full", "lr-too-low"), (*STUCK, "undertrained"),
               scaled_rate(1 / 100, 1 / 15), needs="config"),
         Fault("lora-rank-low", ("lora-capacity-low",), ("undertrained", "lr-too-low"), lora_rank_low, needs="pair"),

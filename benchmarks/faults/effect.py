@@ -77,6 +77,8 @@ def labels(records: Iterable[Record]) -> dict[str, Label]:
         else:
             found[record["id"]] = _healthy_label(record, healthy, spread)
         found[record["id"]].accepted |= SHARED_CLOCK.get(record["setup"]["trainer"], frozenset())
+        if record["outcome"]["slowdown"] >= LEAST_SLOWDOWN:  # the record says so, whoever took the time
+            found[record["id"]].accepted |= {"throughput-falls"}
         if record["outcome"]["clipped_share"] >= MOSTLY_CLIPPED:
             found[record["id"]].accepted |= {"clip-saturated"}
     return found

@@ -46,6 +46,14 @@ CASES = (
          "time/step_ms": ([1, 201, 401, 601], [3100, 250, 3000, 250])},
     ),
     Case(
+        "the wait for data beside the time of a step",
+        "".join(f"step {k:5d}/300 | loss {4 - k / 100:.4f} | {120 + k / 10:.1f} ms/step | data {108 + k / 100:.1f} ms\n"
+                for k in range(10, 60, 10)),
+        {"train/loss": ([10, 20, 30, 40, 50], [3.9, 3.8, 3.7, 3.6, 3.5]),
+         "time/step_ms": ([10, 20, 30, 40, 50], [121, 122, 123, 124, 125]),
+         "time/data_ms": ([10, 20, 30, 40, 50], [108.1, 108.2, 108.3, 108.4, 108.5])},
+    ),
+    Case(
         "pytorch examples mnist",
         "".join(
             f"Train Epoch: {e} [{b * 640}/60000 ({b}%)]\tLoss: {2.3 / (b + 3 * e):.6f}\n" for e in (1, 2) for b in range(3)

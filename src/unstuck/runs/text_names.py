@@ -14,6 +14,7 @@ from unstuck.runs import names
 from unstuck.runs.text_words import (
     ACCURACIES,
     BITS,
+    DATA_TIMES,
     ERRORS,
     FILLERS,
     LOSSES,
@@ -112,7 +113,10 @@ def _reading(words: tuple[str, ...], side: str, phased: bool) -> str | None:
     return None
 
 
-def is_step_time(key: str) -> bool:
-    """Whether a key names the time of one step."""
+def time_of(key: str) -> str:
+    """The series that a key names with a unit of time behind it: a step's time, the wait for data, or none ("")."""
     name = joined(words_of(key))
-    return name in STEP_TIMES or re.sub(r"_(?:s|ms|sec|seconds)$", "", name) in STEP_TIMES
+    bare = re.sub(r"_(?:s|ms|sec|seconds)$", "", name)
+    if name in STEP_TIMES or bare in STEP_TIMES:
+        return "time/step_ms"
+    return "time/data_ms" if bare in DATA_TIMES else ""

@@ -20,7 +20,7 @@ from unstuck.runs.text_choice import choose, is_summary
 from unstuck.runs.text_counts import TextAxis, filled, loose_rows
 from unstuck.runs.text_groups import Group, group_of, key_of
 from unstuck.runs.text_lines import HOLE
-from unstuck.runs.text_names import LAST_BATCH, canonical, is_step_time
+from unstuck.runs.text_names import LAST_BATCH, canonical, time_of
 from unstuck.runs.text_scan import MAX_LOOKS, REPEATED, Scan
 from unstuck.runs.text_settings import known, read_settings
 from unstuck.runs.text_words import ACCURACIES, MILLISECONDS, SCALES, in_family, is_known, split_phase
@@ -59,7 +59,7 @@ class _Column:
     values: list[Floats] = field(default_factory=list)
     decimals: int | None = 0
     exact_zero: bool = False
-    milliseconds: bool = False  # the time of one step, converted
+    time: str = ""  # the series of times in ms that it was converted to
 
     def add(self, rows: Ints, values: Floats, decimals: int | None, exact_zero: bool) -> None:
         self.rows.append(rows)
@@ -98,8 +98,9 @@ def text_parts(scan: Scan, beside: Beside, file: str) -> TextParts | None:
     said = {key: name for key, name in beside.columns.items() if key in columns}
     _resolve(columns, notes)
     counts = {key: sum(map(len, column.rows)) for key, column in columns.items()}
-    if (timed := next((key for key, c in columns.items() if c.milliseconds and key not in said), None)) is not None:
-        said = {timed: "time/step_ms", **said}
+    for name in ("time/step_ms", "time/data_ms"):
+        if (timed := next((key for key, c in columns.items() if c.time == name and key not in said), None)) is not None:
+            said = {timed: name, **said}
     said = {**canonical(counts, said), **said}
     columns = {key: column for key, column in columns.items() if key in said or not key.endswith(LAST_BATCH)}
     notes += [f"{key} has no name; it was taken for the training loss." for key, name in said.items()
@@ -153,30 +154,31 @@ def _columns(groups: Sequence[Group]) -> dict[str, _Column]:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     values = values / group.column(total)
                 digits = None
-            scale, milliseconds = _scale(key, hole.unit, at in means)
+            scale, time = _scale(key, hole.unit, at in means)
             scaled = values * scale
             bar = template.is_bar and split_phase(key)[0] in ("val", "test") and not group.is_evaluation
             kept = _last_of_epoch(group, values) if bar else np.isfinite(values) | ~np.isfinite(values)
             column = columns.setdefault(key, _Column())
             column.add(group.rows[kept], scaled[kept], digits, template.is_repr)
-            column.milliseconds |= milliseconds
+            column.time = column.time or time
     return columns
 
 
-def _scale(key: str, unit: str, averaged: bool) -> tuple[float, bool]:
-    """What a printed number is multiplied by (a share for per cent, 1e3 for K), and whether that gives ms of a step."""
+def _scale(key: str, unit: str, averaged: bool) -> tuple[float, str]:
+    """What a printed number is multiplied by (a share for per cent, 1e3 for K), and the series of times it then is."""
     phase, words = split_phase(key)
     if unit == "%" and in_family(words, ACCURACIES):
-        return 0.01, False
-    # PyTorch's ImageNet example and timm print the seconds of this batch (and their mean) as "Time".
+        return 0.01, ""
+    # PyTorch's ImageNet example and timm print the seconds of this batch (and their mean) as "Time". Their "Data" of
+    # one batch is not taken: the first of an epoch waits for the workers to start, and is always among those printed.
     if averaged and words in (("time",), ("batch", "time")) and phase in ("", "train"):
-        return MILLISECONDS.get(unit, 1e3), True
-    if is_step_time(key):
+        return MILLISECONDS.get(unit, 1e3), "time/step_ms"
+    if not averaged and (name := time_of(key)):
         first, last = (re.split(r"[/ _]", key.lower().rstrip(")"))[at].strip("(") for at in (0, -1))
         for written in (unit.split("/")[0], last, first):
             if written in MILLISECONDS:
-                return MILLISECONDS[written], True
-    return SCALES.get(unit, 1.0), False
+                return MILLISECONDS[written], name
+    return SCALES.get(unit, 1.0), ""
 
 
 def _last_of_epoch(group: Group, values: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -77,6 +77,10 @@ STEP_TIMES = _words("dt step_time time_per_step iter_time batch_time time_per_it
                     "step_duration time_step elapsed_time_per_iteration_ms ms step_dt iteration_time time_per_iter "
                     "time_iter sec_per_step train_step_time ms_step ms_batch ms_iter ms_it s_step s_it s_batch s_iter "
                     "sec_step sec_batch sec_iter sec_it per_step")  # fmt: skip
+# Names of the time that a step waits for its data; with a unit they are converted to ms.
+DATA_TIMES = _words("data data_time data_wait data_wait_time wait_data data_load data_loading data_load_time "
+                    "data_loading_time dataload dataloader dataloader_time data_fetch data_fetch_time fetch_data "
+                    "load_time loading_time batch_load_time load_data time_data")  # fmt: skip
 
 # Keys whose numbers say nothing about training.
 NOTHING = _words("eta remaining left v_num version device cuda gpu gpus rank local_rank pid port host node worker day "

@@ -8,7 +8,7 @@ A growing list, a leak, a full cache or a hot device: the rest of the run takes 
 usually ends in an out-of-memory error.
 
 Evidence needed
-Tokens per second or time per update, at least 40 points.
+Tokens per second or time per update, at least 20 points.
 
 Not when
 Single slow updates (evaluation, checkpoints); the slow first updates of compilation; a batch or context that grows as
@@ -32,10 +32,10 @@ import numpy as np
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.planned import switched_between
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import change_points, false_alarm_z, lag1, mad_sd, residuals
+from unstuck.diagnose.statistics import change_points, false_alarm_z, lag1, mad_sd, residuals, student_z
 from unstuck.runs import Series
 
-MIN_POINTS = 40
+MIN_POINTS = 20  # quarters of five; fewer points raise the threshold by Student's t
 # A sixth slower (speed 1 / 1.2): the spread of repeated timings on shared machines is about 10 % (our own benchmarks),
 # so a change of the settled level of twice that is not the neighbours' doing.
 SLOWER = 1.2
@@ -59,7 +59,7 @@ def check(case: Case) -> Outcome:
     r = min(0.9, max(0.0, lag1(rest)))
     # median of n / 4 points: 1.25 sd / sqrt(n / 4), inflated for autocorrelation; both ends
     error = 1.25 * mad_sd(rest) * math.sqrt(2 * 4 / n * (1 + r) / (1 - r))
-    threshold = max(math.log(SLOWER), false_alarm_z(1) * error)
+    threshold = max(math.log(SLOWER), student_z(false_alarm_z(1), n) * error)
     if change <= threshold:
         return Clear()
     if series.name == "time/step_ms" and switched_between(case, int(series.updates[0]) + 1, int(series.updates[-1])):
