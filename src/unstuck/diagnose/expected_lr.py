@@ -21,7 +21,9 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
+from unstuck.config.dialects import PER_EPOCH
 from unstuck.diagnose.case import Case
+from unstuck.runs.logfile import number
 
 Floats = npt.NDArray[np.float64]
 
@@ -268,10 +270,11 @@ def plans(case: Case, group: str) -> tuple[Plan, ...]:
 
 
 def micro_batches_per_epoch(case: Case) -> float | None:
-    """Micro-batches in one epoch on one device; None where the data's size is unknown."""
+    """Micro-batches in one epoch on one device; None where neither the data's size nor their number is told."""
     batch = case.setting("batch_size")
-    if not batch:
-        return None
+    if not batch or not (case.setting("train_samples") or case.setting("train_tokens")):
+        told = (number(setting.value) for key, setting in case.run.raw_settings.items() if key.lower() in PER_EPOCH)
+        return next((float(value) for value in told if value and value >= 1), None)
     devices = case.setting("world_size") or 1
     samples = case.setting("train_samples")
     tokens, context = case.setting("train_tokens"), case.setting("context")

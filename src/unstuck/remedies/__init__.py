@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
 
 def remedies_for(case: Case, rule_name: str, found: Found) -> tuple[Remedy, ...]:
-    """The remedies of the file named like the rule; empty where there is none."""
+    """The remedies of the file named like the rule, each once; empty where there is none."""
     module = f"{__name__}.{rule_name.replace('-', '_')}"
     if importlib.util.find_spec(module) is None:
         return ()
     answer: tuple[Remedy, ...] = importlib.import_module(module).remedies(case, found)
-    return answer
+    return tuple(remedy for place, remedy in enumerate(answer) if remedy not in answer[:place])

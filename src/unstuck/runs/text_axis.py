@@ -112,8 +112,8 @@ def _steps(axis: TextAxis, groups: Sequence[Group], role: str, kind: str) -> boo
     axis.name = counting[0].template.holes[counting[0].template.counts[role]].key
     epochs = axis.planned.get("epochs")
     seen = max((float(np.nanmax(e)) for e in axis.epochs if np.isfinite(e).any()), default=0.0)
-    if epochs is None or seen > 1 or epochs.value == 1:
-        plan(axis, "updates", counting, role)
+    whole = epochs is None or seen > 1 or epochs.value == 1
+    plan(axis, "updates" if whole else "steps_per_epoch", counting, role)  # a first epoch of several has its own total
     return True
 
 
