@@ -1,15 +1,18 @@
-"""How long `unstuck diagnose` takes from process start to verdict on large logs, beside what else reads them.
+"""How long `unstuck diagnose` takes from process start to verdict, and how much memory, beside what else reads the log.
 
-    python benchmarks/read_speed.py [--rounds 3] [--size 1000000] [--only tensorboard]
+    python benchmarks/read_speed.py [--rounds 3] [--size 1000000] [--only tensorboard] [--write]
 
-Each case makes its log in a temporary folder and is read by a new process, `rounds` times; the table gives the median.
-A peer is run where it is installed, once, because it is slow. To add a log: one row in `CASES`.
+Each case makes its log in a temporary folder and is read by a new process, `rounds` times; the table gives medians of
+the wall time and of the CPU time, and the most memory. A peer is run where it is installed, once, because it is slow.
+`--write` puts the table into docs/speed.md. To add a log: one row in `CASES`.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
+import os
 import statistics
 import struct
 import subprocess
@@ -23,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+ROOT = Path(__file__).resolve().parents[1]
 TAGS = ("train/loss", "train/learning_rate", "train/grad_norm", "train/epoch", "train/tokens_per_second",
         "gradients/embedding", "gradients/layer_0", "gradients/layer_1", "gradients/layer_2",
         "gradients/head")  # fmt: skip
@@ -45,11 +49,15 @@ class Case:
         name: what the table calls it.
         make: (folder, number of values or lines) -> the log written there.
         peer: module that the peer needs, and a program that reads the log given as its argument; None: no peer.
+        size: values or lines, where it has a size of its own.
+        rounds: at most so many.
     """
 
     name: str
     make: Callable[[Path, int], Path]
     peer: tuple[str, str] | None = None
+    size: int | None = None
+    rounds: int | None = None
 
 
 def tensorboard_events(folder: Path, size: int) -> Path:
@@ -133,38 +141,119 @@ def checksums(contents: list[bytes]) -> list[int]:
     return (((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)).tolist()
 
 
-CASES = (Case("tensorboard", tensorboard_events, ("tensorboard", EVENT_ACCUMULATOR)),)
+def nanogpt_lines(folder: Path, size: int) -> Path:
+    """nanoGPT's standard output, an evaluation every 1,000 lines."""
+    return _lines(
+        folder,
+        size,
+        lambda i, loss: (
+            f"iter {i}: loss {loss:.4f}, time {250 + i % 7:.2f}ms, mfu 41.20%\n"
+            + (f"step {i + 1}: train loss {loss:.4f}, val loss {loss + 0.05:.4f}\n" if i % 1000 == 999 else "")
+        ),
+    )
 
 
-def seconds(command: list[str]) -> float:
-    """How long a process takes from start to end; exit status 0 to 3 are verdicts of `diagnose`."""
-    before = time.perf_counter()
-    status = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
-    spent = time.perf_counter() - before
-    if status.returncode not in (0, 1, 3):
-        raise SystemExit(f"{' '.join(command[:4])} ... failed: {status.stderr.decode(errors='replace')[-500:]}")
-    return spent
+def json_lines(folder: Path, size: int) -> Path:
+    """One JSON object an update."""
+    return _lines(
+        folder,
+        size,
+        lambda i, loss: f'{{"step": {i}, "loss": {loss:.5f}, "lr": {3e-4 * (1 - i / size):.4e}, "grad_norm": 0.51}}\n',
+    )
+
+
+def free_text(folder: Path, size: int) -> Path:
+    """Lines of no known program."""
+    return _lines(
+        folder,
+        size,
+        lambda i, loss: (
+            f"2024-05-01 12:00:{i % 60:02d} INFO Epoch {i * 3 // size} | step {i}/{size} | "
+            f"loss {loss:.4f} | lr {3e-4 * (1 - i / size):.3e} | {251 + i % 5}ms/step\n"
+        ),
+    )
+
+
+def _lines(folder: Path, size: int, line: Callable[[int, float], str]) -> Path:
+    path = folder / "train.log"
+    noise = np.random.default_rng(0).normal(0, 0.02, 10_000)
+    with path.open("w", encoding="utf-8") as file:
+        for first in range(0, size, 10_000):
+            steps = range(first, min(size, first + 10_000))
+            file.write("".join(line(i, 2 + 2 * math.exp(-5 * i / size) + noise[i - first]) for i in steps))
+    return path
+
+
+CASES = (
+    Case("an ordinary log: nanoGPT, 2,000 lines", nanogpt_lines, size=2_000),
+    Case("tensorboard: scalars", tensorboard_events, ("tensorboard", EVENT_ACCUMULATOR)),
+    Case("nanogpt: lines", nanogpt_lines),
+    Case("json: lines", json_lines),
+    Case("text: lines of a grammar of its own", free_text),
+    Case("large: 2 GB of such text", free_text, size=20_500_000, rounds=1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Of one process: seconds of wall time, seconds of CPU time, largest resident memory in MB."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def spent(command: list[str]) -> Spent:
+    """What a process takes from start to end; exit status 0 to 3 are verdicts of `diagnose`."""
+    with tempfile.TemporaryFile() as told:
+        before = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told)
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - before
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in (0, 1, 3):
+            told.seek(0)
+            raise SystemExit(f"{' '.join(command[:4])} ... failed: {told.read().decode(errors='replace')[-500:]}")
+    return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def measured(case: Case, size: int, rounds: int) -> str:
+    """The row of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = case.make(Path(folder), size)
+        diagnose = [sys.executable, "-m", "unstuck.cli.main", "diagnose", str(path)]
+        runs = [spent(diagnose) for _ in range(rounds)]
+        peer = "-"
+        if case.peer is not None and importlib.util.find_spec(case.peer[0]):
+            its = spent([sys.executable, "-c", case.peer[1], str(path)])
+            peer = f"{its.wall:.1f} (CPU {its.cpu:.1f}), {its.memory:,.0f} MB"
+        wall, cpu = (statistics.median(getattr(run, name) for run in runs) for name in ("wall", "cpu"))
+        memory = max(run.memory for run in runs)
+        return (
+            f"| {case.name} | {size:,} ({path.stat().st_size / 1e6:,.1f} MB) | {wall:.2f} (CPU {cpu:.2f}) | "
+            f"{memory:,.0f} MB | {peer} |"
+        )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--size", type=int, default=1_000_000, help="values or lines of each log")
-    parser.add_argument("--only", action="append", choices=[case.name for case in CASES])
+    parser.add_argument("--size", type=int, default=1_000_000, help="values or lines of each log of no size of its own")
+    parser.add_argument("--only", action="append", help="the first word of a case's name, as tensorboard")
+    parser.add_argument("--write", action="store_true", help="write docs/speed.md")
     asked = parser.parse_args()
-    print("| log | size | unstuck diagnose, s | peer, s |\n|---|---|---|---|")
+    rows = ["| log | size | unstuck diagnose, s | memory | peer, s and memory |", "|---|---|---|---|---|"]
+    print("\n".join(rows))
     for case in CASES:
-        if asked.only and case.name not in asked.only:
+        if asked.only and not case.name.startswith(tuple(asked.only)):
             continue
-        with tempfile.TemporaryDirectory() as folder:
-            path = case.make(Path(folder), asked.size)
-            diagnose = [sys.executable, "-m", "unstuck.cli.main", "diagnose", str(path)]
-            ours = statistics.median(seconds(diagnose) for _ in range(asked.rounds))
-            peer = "-"
-            if case.peer is not None and importlib.util.find_spec(case.peer[0]):
-                peer = f"{seconds([sys.executable, '-c', case.peer[1], str(path)]):.1f}"
-            megabytes = path.stat().st_size / 1e6
-            print(f"| {case.name} | {asked.size:,} ({megabytes:.0f} MB) | {ours:.2f} | {peer} |", flush=True)
+        rows.append(measured(case, case.size or asked.size, min(asked.rounds, case.rounds or asked.rounds)))
+        print(rows[-1], flush=True)
+    if asked.write:
+        text = "# Speed of `unstuck diagnose`\n\nFrom process start to verdict, written by "
+        text += f"`python benchmarks/read_speed.py --write` on {os.cpu_count()} CPU cores. Wall time, CPU time and the "
+        text += "largest resident memory of the process; the peer is TensorBoard's EventAccumulator.\n\n"
+        (ROOT / "docs" / "speed.md").write_text(text + "\n".join(rows) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
