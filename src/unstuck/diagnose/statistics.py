@@ -54,25 +54,32 @@ def noise_at_start(values: Floats, early: int) -> float:
     return max(later, min(float(np.nan_to_num(noise_sd(around))), relative))
 
 
+FINE = 101  # points; the widest window of `trend`, which is taken at every place
+
+
 def running_median(values: Floats, window: int) -> Floats:
-    """Centred running median of odd window, shrinking at the ends; shape (n,)."""
+    """Centred running median of odd window, shrinking at the ends; shape (n,).
+
+    Beyond `FINE` points of window it is taken at every (window / FINE)th place and drawn straight in between, which
+    moves a window by less than a hundredth of itself.
+    """
     n = len(values)
     half = max(0, window // 2)
     if half == 0 or n == 0:
         return values.copy()
-    if n > 2 * half:
-        inner = np.median(np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1), axis=1)
-    else:
-        inner = np.empty(0)
-    out = np.empty(n)
-    for i in range(n):
-        if half <= i < n - half:
-            continue
-        reach = min(i, n - 1 - i) if n > 2 * half else half
-        out[i] = np.median(values[max(0, i - reach) : i + reach + 1])
-    if len(inner):
-        out[half : n - half] = inner
-    return out
+    stride = max(1, (2 * half + 1) // FINE)
+    places = np.unique(np.append(np.arange(0, n, stride), n - 1))
+    reach = np.minimum(places, n - 1 - places) if n > 2 * half else np.full(len(places), half)
+    whole = (reach >= half) & (places >= half) & (places < n - half)
+    at = np.empty(len(places))
+    if whole.any():
+        at[whole] = np.median(
+            np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1)[places[whole] - half], axis=1
+        )
+    for i in np.flatnonzero(~whole):
+        place, width = int(places[i]), int(min(reach[i], half))
+        at[i] = np.median(values[max(0, place - width) : place + width + 1])
+    return at if stride == 1 else np.interp(np.arange(n), places, at)
 
 
 def trend(values: Floats, window: int | None = None) -> Floats:
