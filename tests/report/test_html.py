@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.diagnose.test_history import write
 from unstuck.config.patch import Change
-from unstuck.diagnose.engine import Diagnosis, Finding
+from unstuck.diagnose.engine import Diagnosis, Finding, diagnose
+from unstuck.diagnose.history import history_of
 from unstuck.diagnose.rule import Evidence, Remedy
 from unstuck.errors import UserError
 from unstuck.report.html import write_report
 from unstuck.report.html_figures import MAX_POINTS, charts, thin
 from unstuck.report.html_text import number, setting
 from unstuck.runs import Event, Run, Setting, Source
+from unstuck.runs.readers import read_runs
 
 EVIL = "<script>alert(1)</script>\"'&</script><!--"
 
@@ -268,3 +271,17 @@ def test_numbers_read_as_people_write_them() -> None:
     numbers = (3e-5, 2.7532e-08, 0.25, 5000.0, 123456, math.nan, -math.inf, 0.0)
     assert [number(v) for v in numbers] == ["3e-5", "2.753e-8", "0.25", "5000", "123,456", "nan", "-inf", "0"]
     assert [setting(v) for v in (5e-5, 0.0003, None, True, [1, 2.5])] == ["5e-5", "0.0003", "null", "True", "1, 2.5"]
+
+
+def test_the_history_of_several_runs_is_on_the_page(tmp_path: Path) -> None:
+    levels = {1e-3: 1.5, 1e-4: 2.0, 1e-5: 3.0}
+    paths = [write(tmp_path, f"run_{k}", level, lr=lr, note=EVIL) for k, (lr, level) in enumerate(levels.items())]
+    runs = [run for path in paths for run in read_runs(path)]
+    history = history_of(runs)
+    write_report(tmp_path / "report.html", [diagnose(run) for run in runs], history=history, title="three")
+    page = Page(tmp_path / "report.html")
+    assert "run_0.jsonl to run_1.jsonl" in page.text
+    assert "lr 1e-3 -> 1e-4" in page.text
+    assert page.text.count("worse (noise up to") == 2
+    assert all(found.title in page.text for found in history.findings)
+    assert page.loads == []

@@ -84,7 +84,7 @@ def command(
     if html is not None and diagnoses:
         from unstuck.report.html import write_report
 
-        write_report(html, diagnoses, title=f"unstuck: {', '.join(str(path) for path in paths)}")
+        write_report(html, diagnoses, history=history, title=f"unstuck: {', '.join(str(path) for path in paths)}")
     if as_json:
         import json
 

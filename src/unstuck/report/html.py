@@ -21,15 +21,22 @@ from typing import Any
 
 from unstuck import __version__
 from unstuck.diagnose.engine import Diagnosis
+from unstuck.diagnose.history import History
 from unstuck.errors import UserError
 from unstuck.report import html_proof, html_run
 from unstuck.report.html_figures import charts, proof_charts
+from unstuck.report.html_history import history_section
 from unstuck.report.html_text import esc, number
 from unstuck.wording import plural
 
 
 def write_report(
-    path: Path, diagnoses: Sequence[Diagnosis], *, proof: Mapping[str, Any] | None = None, title: str
+    path: Path,
+    diagnoses: Sequence[Diagnosis],
+    *,
+    proof: Mapping[str, Any] | None = None,
+    history: History | None = None,
+    title: str,
 ) -> None:
     """Write the report, atomically.
 
@@ -38,12 +45,13 @@ def write_report(
         diagnoses: one section each, in this order; the verdict of each comes before anything else.
         proof: the document of `prove --json`, with an optional `curves` (see `html_figures.proof_charts`). It is shown
             with the first diagnosis.
+        history: of these runs, shown before them.
         title: of the page.
 
     Raises:
         UserError: the file cannot be written.
     """
-    page = render(diagnoses, proof=proof, title=title)
+    page = render(diagnoses, proof=proof, history=history, title=title)
     aside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +69,14 @@ def write_report(
         ) from None
 
 
-def render(diagnoses: Sequence[Diagnosis], *, proof: Mapping[str, Any] | None, title: str) -> str:
+def render(
+    diagnoses: Sequence[Diagnosis], *, proof: Mapping[str, Any] | None, history: History | None = None, title: str
+) -> str:
     """The page as text."""
     figures: list[dict[str, Any]] = []
     parts = [_overview(diagnoses)] if len(diagnoses) > 1 else []
+    if history is not None:
+        parts.append(history_section(history))
     for index, diagnosis in enumerate(diagnoses):
         parts.append(_run(diagnosis, f"run{index}", figures, proof if index == 0 else None))
     if proof is not None and not diagnoses:
