@@ -2,6 +2,7 @@
 
 python -m benchmarks.faults generate --split development --seeds 1 --workers 2 --out /tmp/unstuck-faults
 python -m benchmarks.faults score --split development --out /tmp/unstuck-faults --peers --write
+python -m benchmarks.faults calibrate --out /tmp/unstuck-faults
 python -m benchmarks.faults logs --logs ../shared/logs
 python -m benchmarks.faults plan --split development --seeds 1
 """
@@ -32,6 +33,8 @@ def main() -> int:
             command.add_argument("--only", default="", help="part of a group's name, as char-gpt/loop")
             command.add_argument("--limit", type=int, help="stop after so many runs")
     scoring = commands.choices["score"]
+    calibrating = commands.add_parser("calibrate", help="how often findings were right, by the development split")
+    calibrating.add_argument("--out", type=Path, default=DEFAULT_OUT)
     logs = commands.add_parser("logs", help="the labelled real logs by the same measures")
     logs.add_argument("--logs", type=Path, default=ROOT.parent / "shared" / "logs")
     for command in (scoring, logs):
@@ -48,8 +51,13 @@ def main() -> int:
 
         cases = [case for case in plan(asked.split, asked.seeds) if asked.only in case.group][: asked.limit]
         return 1 if generate(cases, asked.out, asked.workers) else 0
-    from benchmarks.faults.score import score_logs, score_split
+    from benchmarks.faults.score import score_logs, score_split, scored_split
 
+    if asked.command == "calibrate":
+        from benchmarks.faults.calibrate import calibrate
+
+        print(calibrate(scored_split(asked.out, "development")))
+        return 0
     if asked.command == "logs":
         return score_logs(asked.logs, peers=asked.peers, details=asked.details, write=asked.write)
     return score_split(

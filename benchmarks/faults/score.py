@@ -24,16 +24,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 
 def score_split(out: Path, split: str, *, view: str | None, peers: bool, details: bool, write: bool) -> int:
     """Print, and with `write` keep, the tables of one split; those of held-out runs are never listed one by one."""
-    planned = {case.id for case in plan(split, MOST_SEEDS)}
-    done = [record for record in records(out, split) if record["id"] in planned]  # the others are of an older plan
-    if not done:
+    runs = scored_split(out, split, view)
+    if not runs:
         print(
             f"There are no runs in {out / split}; make them with: python -m benchmarks.faults generate", file=sys.stderr
         )
         return 2
-    given = labels(done)
-    twins = {(r["group"], r["seed"]): r for r in done if r["role"] == "healthy"}
-    runs = [score_record(r, given[r["id"]], out, view, twins.get((r["group"], r["seed"]))) for r in done]
     told = (
         "Each run is diagnosed from its folder: one form of its log, and the configuration that lies beside it; where "
         "only a comparison shows the fault, with the log of its healthy twin."
@@ -42,6 +38,15 @@ def score_split(out: Path, split: str, *, view: str | None, peers: bool, details
     shown = details and split == "development"
     _give(report(title, told, runs, score_peers(runs) if peers else [], details=shown), title, write)
     return 0
+
+
+def scored_split(out: Path, split: str, view: str | None = None) -> list[Scored]:
+    """Every finished run of a split with its label and its diagnosis."""
+    planned = {case.id for case in plan(split, MOST_SEEDS)}
+    done = [record for record in records(out, split) if record["id"] in planned]  # the others are of an older plan
+    given = labels(done)
+    twins = {(r["group"], r["seed"]): r for r in done if r["role"] == "healthy"}
+    return [score_record(r, given[r["id"]], out, view, twins.get((r["group"], r["seed"]))) for r in done]
 
 
 def score_logs(folder: Path, *, peers: bool, details: bool, write: bool) -> int:

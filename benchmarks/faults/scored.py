@@ -25,6 +25,7 @@ class Scored:
 
     Attributes:
         findings: (rule, severity, confidence), the first is rank 1.
+        estimates: the confidence that each of these rules said itself, before calibration.
         forbidden: rules that are wrong here; None: all that are neither expected nor accepted.
         error: why the log could not be read.
         run: what the reader made of the log, for the peers; None where it could not be read.
@@ -36,6 +37,7 @@ class Scored:
     view: str
     label: Label
     findings: list[tuple[str, str, float]] = field(default_factory=list)
+    estimates: dict[str, float] = field(default_factory=dict)
     could_not_check: tuple[str, ...] = ()
     verdict: str = ""
     forbidden: frozenset[str] | None = None
@@ -106,5 +108,6 @@ def _longest(record: Record, view: str, out: Path) -> Run:
 
 def take(scored: Scored, diagnosis: Diagnosis) -> None:
     scored.findings = [(f.rule.name, f.severity, f.found.confidence) for f in diagnosis.findings]
+    scored.estimates = {f.rule.name: f.estimate or f.found.confidence for f in diagnosis.findings}
     scored.could_not_check = tuple(diagnosis.could_not_check)
     scored.verdict = diagnosis.verdict

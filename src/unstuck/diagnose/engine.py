@@ -13,6 +13,7 @@ import numpy as np
 
 from unstuck.diagnose import rules as rules_package
 from unstuck.diagnose.alternatives import Alternative, alternatives
+from unstuck.diagnose.calibration import calibrated
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.reasoning import explained_away, log_next, ranked
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Remedy, Rule, Severity
@@ -36,6 +37,7 @@ NUMERICAL_FAULTS = (ArithmeticError, IndexError, ValueError)
 class Finding:
     """A rule's finding in a run, ranked; `because_of` names the finding that it follows from.
 
+    `found.confidence` is calibrated (see `calibration`), `estimate` is what the rule itself said of it.
     `alternatives` are other causes of the same pattern that the run's record does not rule out.
     """
 
@@ -46,6 +48,7 @@ class Finding:
     because_of: str | None = None
     remedies: tuple[Remedy, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
+    estimate: float | None = None
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ def diagnose(run: Run) -> Diagnosis:
 
     case = Case(thin(run))
     hits: dict[str, tuple[Rule, Found]] = {}
+    estimates: dict[str, float] = {}
     diagnosis = Diagnosis(replace(run, notes=case.run.notes), "undetermined")
     for name, rule in all_rules().items():
         if not set(rule.stages) & {"L", "C"}:
@@ -96,6 +100,9 @@ def diagnose(run: Run) -> Diagnosis:
                 (f"nothing: the rule itself failed, please report it ({type(error).__name__}: {error})",)
             )
         if isinstance(outcome, Found):
+            estimates[name] = outcome.confidence
+            if (outcome.severity or rule.severity) != "note":
+                outcome = replace(outcome, confidence=calibrated(name, outcome.confidence))
             hits[name] = (rule, outcome)
         elif isinstance(outcome, Clear):
             diagnosis.clear.append(name)
@@ -113,6 +120,7 @@ def diagnose(run: Run) -> Diagnosis:
             because,
             remedies_for(case, rule.name, found),
             alternatives(case, rule.name) if because is None else (),
+            estimates[rule.name],
         )
         for rank, (rule, found, because) in enumerate(ranked(hits, run.updates), start=1)
     ]

@@ -10,6 +10,7 @@ from typing import Any
 from unstuck.config import dialects
 from unstuck.config.patch import Change
 from unstuck.runs import Run, Source
+from unstuck.wording import plural
 
 HEADINGS = ("Finds", "Why it matters", "Evidence needed", "Not when", "Remedy", "References")
 # Between the key and the value, as each dialect writes a setting; others like Python.
@@ -82,10 +83,12 @@ def diff(changes: tuple[Change, ...] | list[Change], run: Run | None) -> str:
     return f'<pre class="diff">{"".join(rows)}</pre>' if rows else ""
 
 
-def sure(confidence: float) -> str:
-    """A confidence in words and as a share."""
+def sure(confidence: float, checked: int = 0) -> str:
+    """A confidence in words and as a share; `checked`: findings of the rule that it was calibrated with."""
     word = "nearly certain" if confidence >= 0.95 else "likely" if confidence >= 0.8 else "plausible"
-    return f"{word}: {confidence:.0%} by the rule's own estimate, which has not been calibrated"
+    if not checked:
+        return f"{word}: {confidence:.0%} by the rule's own estimate, which has not been calibrated"
+    return f"{word}: {confidence:.0%}, from {plural(checked, 'such finding')} on runs with known faults"
 
 
 def place(source: Source | None) -> str:

@@ -1,0 +1,29 @@
+"""How often findings of a rule were right, and what that makes of a rule's own confidence.
+
+`data/calibration.json` counts, for each rule, the errors and warnings that were right and wrong on the development
+split of the fault benchmark (`python -m benchmarks.faults calibrate`): small models with known faults. A rule's own
+estimate counts as much as `prior` such findings; the confidence that is told is the share of right ones among all of
+them (the mean of a Beta distribution). A rule that never spoke there keeps its estimate, which is then said.
+"""
+
+from __future__ import annotations
+
+from unstuck.diagnose.tables import table
+
+
+def counted(rule: str) -> int:
+    """Findings of the rule that were checked against the truth."""
+    right, wrong = table("calibration")["rules"].get(rule, (0, 0))
+    return int(right + wrong)
+
+
+def calibrated(rule: str, estimate: float) -> float:
+    """The confidence of an error or a warning, from the rule's own estimate in (0, 1) and what was counted."""
+    told = table("calibration")
+    right, wrong = told["rules"].get(rule, (0, 0))
+    return pooled(estimate, right, wrong, told["prior"])
+
+
+def pooled(estimate: float, right: float, wrong: float, prior: float) -> float:
+    """Mean of the Beta distribution with `prior` findings at the estimate, after `right` and `wrong` more."""
+    return (prior * estimate + right) / (prior + right + wrong)
