@@ -29,7 +29,8 @@ import numpy as np
 
 from benchmarks.projection_baselines import binned_power_law, last_value, plain_power_law
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.projection import NoProjection, curve_of, project, rates_of
+from unstuck.diagnose.learning_curve import FEWEST_POINTS
+from unstuck.diagnose.projection import FARTHEST, NoProjection, curve_of, project, rates_of
 from unstuck.diagnose.statistics import level, noise_sd
 from unstuck.errors import UserError
 from unstuck.runs import Run
@@ -61,6 +62,18 @@ DEVELOPMENT = (
     "pgolf",
     "trained, seed 1",
 )
+# The folders of --curves that docs/projection.md was made with, and where their files are from.
+SOURCES = {
+    "csv_25": "github.com/thu-yao-01-luo/MultiPowerLaw, loss_curve_repo",
+    "csv_100": "the same",
+    "csv_400": "the same",
+    "modded": "github.com/KellerJordan/modded-nanogpt, records/track_1_short, twelve of June to November 2024",
+    "modded-unseen": "the same, six others of October and November 2024",
+    "pgolf": "github.com/openai/parameter-golf, records, eight of March 2026",
+    "pgolf-unseen": "the same, six others",
+    "trainer-state-unseen": "trainer_state.json in the root of fifteen repositories on github.com",
+    "faults-healthy": "the healthy runs of benchmarks/faults, development split, one form of each log",
+}
 Baseline = Callable[..., float | None]
 BASELINES: dict[str, Baseline] = {
     "last value": last_value,
@@ -181,20 +194,22 @@ def further(folders: Iterable[Path]) -> Iterator[Finished]:
     """Every file that can be read, one group for each folder."""
     for folder in folders:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            yield from _of_file(path, path.parent.name if path.parent != folder else folder.name, False)
+            yield from _of_file(path, folder.name, False, name=str(path.relative_to(folder)))
 
 
-def _of_file(path: Path, group: str, sick: bool, config: Path | None = None) -> Iterator[Finished]:
+def _of_file(
+    path: Path, group: str, sick: bool, config: Path | None = None, name: str | None = None
+) -> Iterator[Finished]:
     try:
         runs = read_runs(path, config=config)
     except UserError:
         return
     for number, run in enumerate(runs):
-        name = path.stem if len(runs) == 1 else f"{path.stem} run {number + 1}"
+        named = f"{name or path.stem} {number + 1}"
         for series in ("train/loss", "val/loss"):
             logged = run.get(series)
             if logged is not None and (logged.finite().updates >= 1).sum() >= LEAST_POINTS:
-                yield Finished(group, name, series, run, sick)
+                yield Finished(group, named, series, run, sick)
 
 
 def backtest(of: Finished) -> Iterator[Projected]:
@@ -251,13 +266,18 @@ def render(rows: list[Projected]) -> str:
     lines = [
         "# Projections, backtested",
         "",
-        "Written by `python benchmarks/projection.py --trained runs/projection --train`, with `--curves` for further"
-        " logs. Each curve is cut and projected to its end as `unstuck diagnose` would have done it then, with what the"
-        " log tells of the learning rate. Coverage: how often the end lay inside the interval. Width: half of the 80 %"
-        " interval, as a share of the loss. Errors are medians of the absolute relative error, of the projection and of"
-        " plain fits on the same cuts (in brackets: on how many of them the fit gave a number).",
+        "    python benchmarks/projection.py --trained runs/projection --train --curves " + " ".join(SOURCES),
         "",
-        f"Looked at when the model was made, so no evidence: {', '.join(DEVELOPMENT)}.",
+        "Each curve is cut and projected to its end as `unstuck diagnose` would have done it then, with what the log"
+        " tells of the learning rate; `undertrained`, `lr-too-low` and the progress line of `unstuck train` use it."
+        " Coverage: how often the end lay inside the interval. Width: half of the 80 % interval, as a share of the"
+        " loss. Errors are medians of the absolute relative error, of the projection and of plain fits on the same cuts"
+        " (in brackets: on how many of them the fit gave a number; `benchmarks/projection_baselines.py`). Cuts of one"
+        " curve, and the training and validation loss of one run, are not independent.",
+        "",
+        f"Looked at when the model was made, so no evidence: {', '.join(DEVELOPMENT)}. No constant was chosen by the"
+        " others, but all of them except faults-healthy were measured with four versions of the model, and the second"
+        " seeds are the recipes of the first.",
         "",
     ]
     for title, chosen in parts.items():
@@ -270,10 +290,48 @@ def render(rows: list[Projected]) -> str:
     if beyond:
         lines += ["## Beyond the limit, which users do not see", ""]
         lines += [*_table("seen", beyond, lambda row: f"{row.cut:.0%}"), ""]
+    lines += ["## What it cannot do", "", *_limits(parts, beyond), ""]
     lines += ["## Not projected", "", "| why | cuts |", "|---|---|"]
     reasons = [_reason(row.refused) for row in within if row.refused]
     lines += [f"| {reason} | {reasons.count(reason)} |" for reason in sorted(set(reasons))]
+    lines += ["", "## Logs of --curves", "", *(f"- `{group}`: {source}" for group, source in SOURCES.items())]
     return "\n".join(lines) + "\n"
+
+
+def _limits(parts: dict[str, list[Projected]], beyond: list[Projected]) -> list[str]:
+    """What the measurements say against projections, as list items."""
+    others = [row for row in parts["Other groups"] if not row.refused]
+    early = [row for row in others if row.cut <= 0.1]
+    late = [row for row in others if row.cut > 0.1]
+    sick = [row for row in parts["Labelled sick"] if not row.refused]
+    lines = [
+        "- It knows one loss and the learning rate. Overfitting to come, a change of data or a loss that blows up are"
+        " in no interval.",
+        "- Single points scatter more: the intervals are those of the level.",
+        "- A rate that goes up again, a loss that rises, one that does not fall beyond its noise, fewer than"
+        f" {FEWEST_POINTS} points since the warm-up: no projection, with the reason.",
+    ]
+    if early and late:
+        lines.append(
+            f"- From a tenth of a run the median error is {_error(early):.0%} ({len(early)} cuts; last value"
+            f" {_error(early, 'last value'):.0%}, plain power law {_error(early, 'plain power law'):.0%}): the interval"
+            f" is what counts there. From a fifth on it is {_error(late):.1%} ({_error(late, 'last value'):.1%},"
+            f" {_error(late, 'plain power law'):.1%})."
+        )
+    for what, rows in (
+        (f"Farther than {FARTHEST:.0f} times the updates so far it is refused: there", beyond),
+        ("In sick runs", sick),
+    ):
+        if rows:
+            inside = [f"{np.mean([row.covered[i] for row in rows]):.0%} in those of {LEVELS[i]:.0%}" for i in (0, 1)]
+            lines.append(f"- {what} the intervals do not hold: {inside[0]}, {inside[1]}.")
+    return lines
+
+
+def _error(rows: list[Projected], baseline: str | None = None) -> float:
+    """Median absolute relative error of the projection, or of a baseline where it gave a number."""
+    errors = (row.error if baseline is None else row.baselines.get(baseline, math.nan) for row in rows)
+    return float(np.nanmedian([abs(error) for error in errors]))
 
 
 def _table(head: str, rows: list[Projected], key: Callable[[Projected], str]) -> list[str]:

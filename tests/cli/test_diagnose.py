@@ -229,3 +229,32 @@ def test_a_path_that_may_not_be_read_does_not_either(tmp_path, monkeypatch, caps
     assert str(bad) in said.err
     assert "read" in said.err
     assert said.err.count("\n") == 1
+
+
+def unfinished(path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    rows = [f"iter {i}: loss {1.6 + 2.6 * (1 + i / 60) ** -0.6 + rng.normal(0, 0.02):.4f}, time 251.00ms, mfu 40%\n"
+            for i in range(0, 1500, 10)]  # fmt: skip
+    path.write_text("max_iters = 5000\nlearning_rate = 1e-3\n" + "".join(rows), encoding="utf-8")
+    return path
+
+
+def test_an_unfinished_run_is_projected_to_its_end_and_to_a_loss_that_is_asked_for(tmp_path: Path) -> None:
+    log = unfinished(tmp_path / "train.log")
+    printed = run(log, "--target", "1.8").stdout
+    assert "On this course the loss comes to 1." in printed
+    assert "at update 5,000 (80% between" in printed
+    assert "At this rate 1.8 is reached in" in printed
+    (told,) = json.loads(run(log, "--target", "0.3", "--json").stdout)["runs"]
+    ahead = told["projection"]
+    assert ahead["update"] == 5000
+    assert ahead["low"] < 1.6 + 2.6 * (1 + 5000 / 60) ** -0.6 < ahead["high"]
+    assert "not reached: the fitted floor" in told["reach"]
+
+
+def test_a_loss_that_nothing_can_be_said_of_says_why(tmp_path: Path) -> None:
+    log = tmp_path / "train.log"
+    log.write_text("".join(f"iter {i}: loss {4 - i / 100:.4f}, time 9ms, mfu 1%\n" for i in range(5)), encoding="utf-8")
+    (told,) = json.loads(run(log, "--target", "3", "--json").stdout)["runs"]
+    assert told["projection"] is None
+    assert told["reach"].startswith("3: ")

@@ -37,6 +37,9 @@ def command(
         list[str] | None,
         typer.Option("--columns", metavar="KEY=NAME,...", help="what columns of the log are: loss=val/loss, it=step"),
     ] = None,
+    target: Annotated[
+        float | None, typer.Option("--target", metavar="LOSS", help="also say when this loss is reached")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON document and nothing else")] = False,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="F", help="also write a report that opens offline")
@@ -73,7 +76,7 @@ def command(
                 raise
             errors.append({"path": str(path), "error": sentence})
         else:
-            diagnoses += [diagnose(run) for run in runs]
+            diagnoses += [diagnose(run, target) for run in runs]
     history = None
     if len(diagnoses) > 1:
         from unstuck.diagnose.attach import attach

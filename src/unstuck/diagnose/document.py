@@ -7,6 +7,7 @@ from typing import Any
 
 from unstuck import __version__
 from unstuck.diagnose.engine import Diagnosis, Finding
+from unstuck.diagnose.projection import LEVEL, Projection
 from unstuck.diagnose.rule import Evidence, Remedy
 from unstuck.json_ready import json_ready
 from unstuck.runs import Run
@@ -34,8 +35,17 @@ def run_document(diagnosis: Diagnosis) -> dict[str, Any]:
             {"rule": rule, "missing": list(missing)} for rule, missing in diagnosis.could_not_check.items()
         ],
         "log_next": diagnosis.log_next,
+        "projection": _projection(diagnosis.outlook),
+        "reach": diagnosis.reach or None,
         "notes": list(run.notes),
     }
+
+
+def _projection(outlook: Projection | None) -> dict[str, Any] | None:
+    if outlook is None:
+        return None
+    loss, low, high = (json_ready(value) for value in (outlook.loss, outlook.low, outlook.high))
+    return {"update": outlook.update, "loss": loss, "low": low, "high": high, "level": LEVEL}
 
 
 def _finding(finding: Finding, run: Run) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from unstuck.diagnose import rules as rules_package
 from unstuck.diagnose.alternatives import Alternative, alternatives
 from unstuck.diagnose.calibration import calibrated
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.projection import Projection, Reach, outlook, seconds_per_update, when_reached
 from unstuck.diagnose.reasoning import explained_away, log_next, ranked
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Remedy, Rule, Severity
 from unstuck.diagnose.thin import thin
@@ -53,13 +54,19 @@ class Finding:
 
 @dataclass(slots=True)
 class Diagnosis:
-    """What all rules said of one run."""
+    """What all rules said of one run.
+
+    `outlook`: the loss at the planned end of a run that has not reached it, where the record carries a projection.
+    `reach`: when the loss that was asked for is reached, or why nobody can say, as a clause.
+    """
 
     run: Run
     verdict: Verdict
     findings: list[Finding] = field(default_factory=list)
     clear: list[str] = field(default_factory=list)
     could_not_check: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    outlook: Projection | None = None
+    reach: str = ""
 
     @property
     def log_next(self) -> list[str]:
@@ -80,8 +87,12 @@ def all_rules() -> dict[str, Rule]:
     return dict(sorted(found.items(), key=lambda item: item[1].code))
 
 
-def diagnose(run: Run) -> Diagnosis:
-    """Apply every rule that a log or configuration can answer (stages L and C) to one run."""
+def diagnose(run: Run, target: float | None = None) -> Diagnosis:
+    """Apply every rule that a log or configuration can answer (stages L and C) to one run.
+
+    Args:
+        target: a loss of which the diagnosis is to say when it is reached.
+    """
     from unstuck.remedies import remedies_for
 
     case = Case(thin(run))
@@ -124,6 +135,12 @@ def diagnose(run: Run) -> Diagnosis:
         )
         for rank, (rule, found, because) in enumerate(ranked(hits, run.updates), start=1)
     ]
+    said = outlook(case)
+    diagnosis.outlook = said if isinstance(said, Projection) else None
+    if target is not None:
+        ahead = when_reached(case, target)
+        pace = seconds_per_update(case)
+        diagnosis.reach = ahead.said(pace) if isinstance(ahead, Reach) else f"{target:g}: {ahead.reason}"
     if any(f.severity != "note" for f in diagnosis.findings):
         diagnosis.verdict = "sick"
     elif _followed(case, diagnosis.clear):

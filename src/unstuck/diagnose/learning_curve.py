@@ -5,12 +5,12 @@ h the share itself:
 
     ln L = a - s [ g(x) + k (1 - h) g'(x_end) ] + drift(x) + wiggle(x) + noise
 
-- g is a Box-Cox power: its decline per e-fold is 1 now and goes as S^-b from here on. b = 0 is a straight line in ln S,
-  b > 0 a power law above a floor (Kaplan et al. 2020, arXiv 2001.08361); a head start w in S, with a large b, bends it
-  towards an exponential. S in place of updates: Tissue et al., arXiv 2408.11029; Luo et al., arXiv 2503.12811.
+- g is a Box-Cox power: its decline per e-fold is 1 now and goes as S^-b from here on. b < 0: a curve that has yet to
+  become steep; b = 0: a straight line in ln S; b > 0: a power law above a floor (Kaplan et al. 2020, arXiv 2001.08361);
+  a head start w in S, with a large b, bends it towards an exponential. S in place of updates: Tissue et al.,
+  arXiv 2408.11029; Luo et al., arXiv 2503.12811.
 - k: what annealing the rate to 0 is worth, in e-folds of updates at the end. The loss above its annealed value is
-  proportional to the rate (Luo et al.: their B does not change over a run); at the end of a stable phase it is close to
-  what one more e-fold would gain, see ANNEALING.
+  proportional to the rate (Luo et al.: their B does not change over a run). See ANNEALING.
 - drift and wiggle say that no such law is exact: an integrated random walk (the slope changes as training goes on) and
   a correlated error of a fraction of an e-fold. Both are proportional to the slope s.
 
@@ -33,13 +33,18 @@ from unstuck.diagnose.rate_course import RateCourse, constant_course
 from unstuck.diagnose.statistics import Floats, mad_sd, noise_sd, points_per_independent, residuals
 
 # b: how fast the decline per e-fold falls with S. Published exponents of the loss above its floor: 0.05 (Kaplan et al.
-# 2020) to 0.5 (Luo et al. 2025, README of MultiPowerLaw: 0.43 to 0.51); small models and regression: 1 and more.
-EXPONENTS = (0.0, 0.2, 0.5, 1.0, 2.0)
+# 2020) to 0.5 (Luo et al. 2025, README of MultiPowerLaw: 0.43 to 0.51); small models and regression: 1 and more. -0.5:
+# what the first hundred updates of a language model look like; without it the intervals of 80 % hold 58 % of the ends
+# from a tenth of a run (development groups), with it 81 %.
+EXPONENTS = (-0.5, 0.0, 0.2, 0.5, 1.0, 2.0)
 HEAD_STARTS = (0.0, 0.3)  # in units of S now: none, and enough to bend b = 2 to an exponential within an e-fold
-# Median of k and standard deviation of ln k. The curves of Luo et al. (repository MultiPowerLaw) give 0.7 to 0.9 where
-# the rate falls at 8,000 updates, 0.9 to 1.3 at 20,000, 1.4 to 2.0 at 72,000; twelve modded-nanogpt records 0.4 to 1.6.
-ANNEALING, ANNEALING_SD = 1.0, 0.5
-ANNEALINGS = (0.3, 0.6, 1.0, 1.6, 2.5)  # the grid: the median and two standard deviations either way
+# What annealing to 0 takes off ln L, k g'(x_end) s: 0.04 where an e-fold at the end gains 0.04, growing as the root of
+# that gain. Measured against a constant rate that has done the same S, in development groups of docs/projection.md:
+# 0.02 to 0.04 at gains of 0.03 to 0.06 (8 curves of 25 and 100M parameters, repository MultiPowerLaw), 0.02 to 0.15 at
+# 0.09 to 0.17 (6 small GPTs and masked models), 0.23 and 0.38 at 0.45 and 0.65 (neural operators). ln of measured over
+# this: mean -0.2, standard deviation 0.6; a grid of 2 either way.
+ANNEALING, ANNEALING_SD = 0.04, 0.6
+ANNEALINGS = tuple(math.exp(step * ANNEALING_SD) for step in (-2, -1, 0, 1, 2))
 # Share of the slope by which the slope drifts over an e-fold, and by which the curve errs around its law. The seven
 # constants of Luo et al. leave 0.002 of the loss, 0.03 of its slope of 0.06 (their README: RMSE 0.005 to 0.007).
 DRIFTS = (0.1, 0.3)
@@ -72,7 +77,7 @@ class _Bins:
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """The grid: b, w, k, drift, wiggle, and which course the learning rate takes (an index); shape (c,)."""
+    """The grid: b, w, annealing over its median, drift, wiggle, and the rate's course (an index); shape (c,)."""
 
     exponent: Floats
     head_start: Floats
@@ -133,14 +138,16 @@ class LearningCurve:
         Drift is left out: a random walk has no end.
         """
         cells, bins = self._cells, self._bins
-        form = _form(cells, bins.x[-1], bins.x[None], bins.share[None], _x_end(cells, self._courses, self._end))
+        form = _form(
+            cells, self.slope, bins.x[-1], bins.x[None], bins.share[None], _x_end(cells, self._courses, self._end)
+        )
         weighed = np.einsum("cnm,cn->cm", self._whitening, self._whitened)
         level = bins.level[-1] + LEVEL_SD**2 * weighed.sum(axis=1)
         slope = SLOPE_SD**2 * (form * weighed).sum(axis=1)
         left = (1 + cells.head_start) / np.maximum(cells.exponent, 1e-9)
         order = np.argsort(level - slope * left)
         middle = order[int(np.searchsorted(np.cumsum(self._weight[order]), 0.5))]
-        return 0.0 if cells.exponent[middle] == 0 else math.exp(float(level[middle] - slope[middle] * left[middle]))
+        return 0.0 if cells.exponent[middle] <= 0 else math.exp(float(level[middle] - slope[middle] * left[middle]))
 
     def _predicted(self, updates: Floats) -> tuple[Floats, Floats]:
         """Mean and standard deviation of ln L in each cell, shape (c, len(updates))."""
@@ -148,8 +155,8 @@ class LearningCurve:
         x = np.stack([np.log(course.worked(updates)) for course in self._courses])[index]
         share = np.stack([course.at(updates) for course in self._courses])[index]
         x_end = _x_end(cells, self._courses, self._end)
-        past = _form(cells, bins.x[-1], bins.x[None], bins.share[None], x_end)
-        form = _form(cells, bins.x[-1], x, share, x_end)
+        past = _form(cells, self.slope, bins.x[-1], bins.x[None], bins.share[None], x_end)
+        form = _form(cells, self.slope, bins.x[-1], x, share, x_end)
         cross, variance = _errors(cells, self.slope, bins.x, x)
         cross += LEVEL_SD**2 + SLOPE_SD**2 * past[:, :, None] * form[:, None, :]
         variance += LEVEL_SD**2 + (SLOPE_SD * form) ** 2
@@ -182,16 +189,16 @@ def fit_learning_curve(
     end = max(last, end or last)
     courses = _courses(rates, last, end)
     steady = bins.share.min() >= STEADY and all(course.at(np.array([end]))[0] >= STEADY for course in courses)
-    grid = product(EXPONENTS, HEAD_STARTS, (ANNEALING,) if steady else ANNEALINGS, DRIFTS, WIGGLES, range(len(courses)))
+    grid = product(EXPONENTS, HEAD_STARTS, (1.0,) if steady else ANNEALINGS, DRIFTS, WIGGLES, range(len(courses)))
     table = np.array(list(grid)).T
     cells, slope = _Cells(*table), _rough_slope(bins)
-    form = _form(cells, bins.x[-1], bins.x[None], bins.share[None], _x_end(cells, courses, end))
+    form = _form(cells, slope, bins.x[-1], bins.x[None], bins.share[None], _x_end(cells, courses, end))
     covariance, _ = _errors(cells, slope, bins.x, np.broadcast_to(bins.x, (table.shape[1], len(bins.x))))
     covariance += np.diag(bins.variance) + LEVEL_SD**2 + SLOPE_SD**2 * form[:, :, None] * form[:, None, :]
     whitening = np.linalg.inv(np.linalg.cholesky(covariance))
     whitened = whitening @ (bins.level - bins.level[-1])
     log_weight = np.log(np.diagonal(whitening, axis1=1, axis2=2)).sum(axis=1) - 0.5 * (whitened**2).sum(axis=1)
-    log_weight -= 0.5 * (np.log(cells.annealing / ANNEALING) / ANNEALING_SD) ** 2
+    log_weight -= 0.5 * (np.log(cells.annealing) / ANNEALING_SD) ** 2
     weight = np.exp(log_weight - log_weight.max())
     kept = weight > NEGLIGIBLE
     return LearningCurve(
@@ -260,14 +267,15 @@ def _x_end(cells: _Cells, courses: tuple[RateCourse, ...], end: float) -> Floats
     return np.asarray(x[cells.course.astype(int)])
 
 
-def _form(cells: _Cells, now: float, x: Floats, share: Floats, x_end: Floats) -> Floats:
+def _form(cells: _Cells, slope: float, now: float, x: Floats, share: Floats, x_end: Floats) -> Floats:
     """What s is multiplied by, shape (c, m): 0 now at the peak rate; x and share of shape (c or 1, m)."""
     b, w = cells.exponent[:, None], cells.head_start[:, None]
     grown = np.log((np.exp(x - now) + w) / (1 + w))
     progress = (1 + w) * np.where(b == 0, grown, -np.expm1(-b * grown) / np.where(b == 0, 1.0, b))
     ahead = np.exp(x_end - now)[:, None]
-    slope_at_end = ((ahead + w) / (1 + w)) ** (-b - 1) * ahead
-    return np.asarray(-(progress + cells.annealing[:, None] * (1 - share) * slope_at_end))
+    gain_at_end = ((ahead + w) / (1 + w)) ** (-b - 1) * ahead  # of an e-fold, in units of s
+    annealing = cells.annealing[:, None] * np.sqrt(gain_at_end * ANNEALING / slope)
+    return np.asarray(-(progress + (1 - share) * annealing))
 
 
 def _errors(cells: _Cells, slope: float, past: Floats, x: Floats) -> tuple[Floats, Floats]:

@@ -66,20 +66,20 @@ class Reach:
         def when(update: float) -> str:
             if seconds_per_update is None:
                 return f"update {update:,.0f}"
-            return rough_span((update - self.limit / FARTHEST) * seconds_per_update) + " from now"
+            return rough_span((update - self.limit / FARTHEST) * seconds_per_update)
 
-        named = f"at this rate {self.target:.4g}"
+        named, at = f"at this rate {self.target:.4g}", "at" if seconds_per_update is None else "in"
         if self.update is None and self.floor > self.target:
             return f"{named} is not reached: the fitted floor of {self.floor:.4g} lies above it"
         if self.update is None:
             return f"{named} is not reached within {MOST_AHEAD:,.0f} times the updates so far"
         if self.update > self.limit:
             sure = self.earliest is None or self.earliest > self.limit
-            return f"{named} is reached at {when(self.update)}, a guess so far ahead" + (
+            return f"{named} is reached {at} {when(self.update)}, a guess so far ahead" + (
                 f", and hardly before {when(self.limit)}" if sure else ""
             )
         ends = [when(update) if update is not None else "never" for update in (self.earliest, self.latest)]
-        return f"{named} is reached at {when(self.update)} ({LEVEL:.0%} between {ends[0]} and {ends[1]})"
+        return f"{named} is reached {at} {when(self.update)} ({LEVEL:.0%} between {ends[0]} and {ends[1]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +220,20 @@ def outlook(case: Case) -> Projection | NoProjection:
         if series is not None:
             said = project(series.updates.astype(np.float64), series.values, float(planned), rates)
             if isinstance(said, Projection):
+                break
+    return said
+
+
+def when_reached(case: Case, target: float) -> Reach | NoProjection:
+    """When the run comes down to `target` at the course it has, by validation where that carries a curve."""
+    rates = rates_of(case)
+    if rates is not None:
+        rates = rates.held(float(case.run.updates))
+    said: Reach | NoProjection = NoProjection("there is no loss")
+    for series in (case.val, case.loss):
+        if series is not None:
+            said = reach(series.updates.astype(np.float64), series.values, target, rates)
+            if isinstance(said, Reach):
                 break
     return said
 

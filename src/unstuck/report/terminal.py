@@ -60,6 +60,10 @@ def _blocks(diagnosis: Diagnosis, width: int, *, plots: bool) -> Iterator[_Block
     run = diagnosis.run
     yield _Block(_verdict(diagnosis))
     yield _Block(_text(_about(run), "dim"))
+    if diagnosis.outlook is not None:
+        yield _Block(_text(f"On this course the loss comes to {diagnosis.outlook}.", "dim"))
+    if diagnosis.reach:
+        yield _Block(_text(f"{diagnosis.reach[0].upper()}{diagnosis.reach[1:]}."))
     shown: set[tuple[str, tuple[int, int]]] | None = set() if plots else None
     notes = [f for f in diagnosis.findings if f.severity == "note"]
     for finding in diagnosis.findings:

@@ -3,16 +3,20 @@
 Finds
 The loss was falling at the end much faster than a run of a sensible length does, with the learning rate still high
 or the planned updates not reached. Projects what the planned updates, or twice as many, would give, with an interval.
+Also: a run over after a handful of updates, and a language model that ended where token frequencies alone are, after
+fewer updates than those take. A note where the plan was reached after 200 updates or more and the curve had not only
+just begun: more can be bought there, and whether to is the user's choice.
 
 Why it matters
 No setting repairs too few updates; comparing such runs compares how far they got.
 
 Evidence needed
-8 points of the training loss or 8 evaluations; the learning rate, to tell an unfinished run from a finished one.
+5 points of the training or validation loss in the last third of the updates (in the last two thirds where the rate is
+known not to have been annealed); the learning rate, to tell an unfinished run from a finished one.
 
 Not when
 The learning rate was annealed and the planned updates reached: a finished, if short, run. Validation has begun to
-rise (overfitting).
+rise (overfitting). The learning rate went up again: what falls then is the rise that it made.
 
 Remedy
 Train for more updates, with the schedule stretched over them.
@@ -30,10 +34,11 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.projection import Projection, project, rates_of
+from unstuck.diagnose.lr_curve import near_frequencies
+from unstuck.diagnose.projection import FARTHEST, Projection, project, rates_of
 from unstuck.diagnose.rate_course import RateCourse
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.slopes import decline_per_e_fold
+from unstuck.diagnose.slopes import LEAST_POINTS, Decline, decline_at_end, gain_ahead
 from unstuck.runs import Series
 from unstuck.wording import plural
 
@@ -46,57 +51,57 @@ STEEP = 2 * OPTIMAL_DECLINE
 STEEP_LR_UNKNOWN = 2 * STEEP
 # The decline must also be a real share of what the run has learnt at all: losses near 0 halve for ever.
 SHARE_OF_DESCENT = 0.10
-MIN_POINTS = 8  # then 5 may lie in the last half, the least for a slope with an error
+# A third of the whole descent in an e-fold: the curve has only begun (1 / (1 + u / t) is there at u = 2 t).
+BEGUN = 1 / 3
+# A run of fewer updates is a test: frequencies alone take half of them (below), and loss-at-chance says nothing before.
+SHORT = 200
+WINDOWS = (1 / 3, 1 / 2, 2 / 3)  # of the updates, for the slope at the end: the first that holds enough points
 REACHED = 0.9  # below 90 % of the plan the run was cut short; the last 10 % may be a log interval
 
 
 # Adam moves a weight by about its learning rate at each update, never much more (Kingma, Ba, arXiv 1412.6980, section
 # 2.1): ten updates at 1e-3 move it by a hundredth, and with a warm-up of any length by less.
 HANDFUL = 10
+# Token frequencies alone take about 100 updates at any sensible rate (loss-at-chance, docs/scales.md), and what depends
+# on the context comes after them: a run that ends before, still there, has shown nothing but its own shortness.
+FREQUENCY_UPDATES = 100
 
 
 @rule(code="GE005", stages="LC", severity="warning")
 def check(case: Case) -> Outcome:
-    if (few := _handful(case)) is not None:
+    if (few := _handful(case) or _at_frequencies(case)) is not None:
         return few
-    series = case.val if case.val is not None and len(case.val) >= MIN_POINTS else case.loss
-    if series is None or len(series) < MIN_POINTS:
-        return CouldNotCheck((f"{MIN_POINTS} points of train/loss or val/loss",))
     rise = case.val_rise
     if rise is not None and rise.rise > 0 and rise.beyond_noise:
         return Clear("validation has begun to rise")
-    after = series.where(series.updates >= 1)
-    updates, losses = after.updates.astype(np.float64), after.values
-    plans = [int(n) for n in (case.setting("updates"), case.setting("horizon_updates")) if n]
-    planned = max(plans, default=None)
-    cut_short = planned is not None and case.run.updates < REACHED * planned
-    decline, error = decline_per_e_fold(updates, losses)
-    if math.isnan(decline) and (cut_short or case.annealed is False):
-        # few points: the last half, where it is known that the schedule had not brought the run to its end
-        decline, error = decline_per_e_fold(updates, losses, share=1 / 2)
-    if math.isnan(decline):
-        return CouldNotCheck(("5 points in the last third of the run",))
-    end = float(losses[-max(1, len(losses) // 20) :].mean())
-    descent = float(series.values[0]) - end
-    # cut short: whatever a run of sensible length would still gain is lost; else it takes twice that to say so
-    share = OPTIMAL_DECLINE if cut_short else STEEP_LR_UNKNOWN if case.annealed is None else STEEP
-    threshold = max(share * abs(end), SHARE_OF_DESCENT * descent)
-    if decline - 2 * error <= threshold:
+    planned, last, rates = _planned(case), case.run.updates, rates_of(case)
+    if rates is not None and rates.restarted(last):
+        return Clear("the learning rate went up again: the loss falls because of that")
+    cut_short = planned is not None and last < REACHED * planned
+    # of few points the last half or two thirds, where it is known that the schedule had not brought the run to its end
+    shares = WINDOWS if cut_short or case.annealed is False else WINDOWS[:1]
+    slopes = [(series, decline) for series, decline in _declines(case, shares) if decline is not None]
+    if not slopes:
+        return CouldNotCheck((f"{LEAST_POINTS} points of train/loss or val/loss in the last third of the run",))
+    series, decline = min(slopes, key=lambda pair: pair[1].high - pair[1].value)  # the one that is known best
+    end = float(series.values[-max(1, len(series) // 20) :].mean())
+    # what a doubling would bring, or the rest of the plan
+    ahead = gain_ahead(planned / last if planned is not None and cut_short else 2.0) / gain_ahead(2.0)
+    short = case.run.axis == "update" and last < SHORT and case.annealed is False
+    # too short for certain: whatever a run of sensible length would still gain is lost; else it takes twice that
+    share = OPTIMAL_DECLINE if cut_short or short else STEEP_LR_UNKNOWN if case.annealed is None else STEEP
+    threshold, descent = share * abs(end) / ahead, _descent(case, series, end)
+    if cut_short and case.start in ("pretrained", "checkpoint"):
+        threshold = SHARE_OF_DESCENT * descent / ahead  # most of the level was learnt before this run
+    steep = decline.low > threshold and decline.value * ahead > SHARE_OF_DESCENT * descent
+    if not steep or any(other.high <= threshold for _, other in slopes):
         return Clear("the loss had flattened by the end")
     if case.annealed and not cut_short:
         return Clear("the run ended as planned with its learning rate annealed")
-    last = int(series.updates[-1])
-    target = planned if planned is not None and planned > last else 2 * last
-    rates = rates_of(case)
+    target = planned if planned is not None and cut_short else 2 * last
     if rates is not None and not cut_short:
         rates = rates.held(last)  # longer than planned: at the learning rate of the end
-    ahead = project(updates, losses, target, rates)
-    projection: dict[str, object] = {}
-    if isinstance(ahead, Projection):
-        projection = {"projected_loss": ahead.loss, "projected_low": ahead.low, "projected_high": ahead.high}
-        said, detail = f"; projected: {ahead}", _assumed(rates)
-    else:
-        said, detail = "", f"No projection: {ahead.reason}."
+    said, detail, projection = _projected(case, series, target, rates)
     # a log that stops before its plan may belong to a run that is still going
     goal = case.setting("updates")
     running = bool(goal) and last < REACHED * int(goal or 0) and not any(case.run.events_of("end"))
@@ -105,20 +110,61 @@ def check(case: Case) -> Outcome:
     else:
         why = f"ended at {last} of {planned} updates" if cut_short else f"ended at update {last}"
     return Found(
-        title=f"The run {why} while the loss still fell by {decline:.2g} per e-fold{said}",
+        title=f"The run {why} while the loss still fell by {decline.value:.2g} per e-fold{said}",
         evidence=(_evidence(series, decline, threshold),),
         confidence=0.8 if case.annealed is False or cut_short else 0.6,
-        severity="note" if running else "warning",
+        # of a plan that was reached at a length where others stop as well, more may be bought: the user's choice
+        severity="warning" if (cut_short or short or decline.value > BEGUN * descent) and not running else "note",
         detail=detail,
         facts={
             "last_update": last,
-            "decline": decline,
+            "decline": decline.value,
             "target_updates": target,
             "more_updates": target - last,
             "level": end,
             **projection,
         },
     )
+
+
+def _planned(case: Case) -> int | None:
+    """The longest plan that the settings tell: updates, or the schedule's horizon."""
+    plans = [int(n) for n in (case.setting("updates"), case.setting("horizon_updates")) if n]
+    return max(plans, default=None)
+
+
+def _declines(case: Case, shares: tuple[float, ...]) -> list[tuple[Series, Decline | None]]:
+    """Validation and training loss, each with its decline at the end."""
+    started = [series.where(series.updates >= 1) for series in (case.val, case.loss) if series is not None]
+    return [(s, decline_at_end(s.updates.astype(np.float64), s.values, shares)) for s in started]
+
+
+def _descent(case: Case, series: Series, end: float) -> float:
+    """How far the loss came down since the start, in its own unit; a late first evaluation as training had it then."""
+    first, loss, trend = float(series.values[0]), case.loss, case.loss_trend
+    if loss is not None and trend is not None and loss.updates[0] < series.updates[0]:
+        then = float(np.interp(series.updates[0], trend.updates, trend.values))
+        first *= max(1.0, float(loss.values[0]) / then) if then > 0 else 1.0
+    return first - end
+
+
+def _projected(case: Case, series: Series, target: int, rates: RateCourse | None) -> tuple[str, str, dict[str, object]]:
+    """What the updates missing would bring: words for the title, detail, facts; by the series that carries a curve.
+
+    As far as a projection goes where the target is farther.
+    """
+    reason, target = "", min(target, int(FARTHEST * series.updates[-1]))
+    for curve in (series, *(other for other in (case.val, case.loss) if other is not None)):
+        ahead = project(curve.updates.astype(np.float64), curve.values, target, rates)
+        if isinstance(ahead, Projection):
+            facts: dict[str, object] = {
+                "projected_loss": ahead.loss,
+                "projected_low": ahead.low,
+                "projected_high": ahead.high,
+            }
+            return f"; projected: {ahead}", f"{_assumed(rates)} Projected: {curve.name}.", facts
+        reason = reason or ahead.reason
+    return "", f"No projection: {reason}.", {}
 
 
 def _assumed(rates: RateCourse | None) -> str:
@@ -128,13 +174,12 @@ def _assumed(rates: RateCourse | None) -> str:
     return "How the rate goes on is not known: the interval holds both that it is annealed by then and that it is not."
 
 
-def _evidence(series: Series, decline: float, threshold: float) -> Evidence:
-    last = int(series.updates[-1])
+def _evidence(series: Series, decline: Decline, threshold: float) -> Evidence:
     return Evidence(
         series.name,
-        (int(last * 2 / 3), last),
-        "decline per e-fold of updates over the last third",
-        decline,
+        (decline.first, int(series.updates[-1])),
+        "decline per e-fold of updates at the end, less two standard errors",
+        decline.low,
         threshold,
         series.source(len(series) - 1),
     )
@@ -153,3 +198,31 @@ def _handful(case: Case) -> Found | None:
         detail="Fewer samples per update (a smaller batch or accumulation) or more epochs give more updates.",
         facts={"last_update": last, "more_updates": HANDFUL * 10 - last, "target_updates": HANDFUL * 10},
     )
+
+
+def _at_frequencies(case: Case) -> Found | None:
+    """A language model from scratch that stopped before it could have learnt more than token frequencies, and had not.
+
+    A note where the log stops before its plan: the run may still be going.
+    """
+    last, goal, loss = case.run.updates, case.setting("updates"), case.val if case.val is not None else case.loss
+    if loss is None or not goal or case.run.axis != "update" or not HANDFUL <= last < FREQUENCY_UPDATES:
+        return None
+    level = float(np.median(loss.values[-3:]))
+    fresh = case.start not in ("pretrained", "checkpoint")
+    if not fresh or any(case.run.events_of("error")) or not near_frequencies(case, level):
+        return None
+    running = last < REACHED * int(goal) and not any(case.run.events_of("end"))
+    why = f"is at {last} of {goal} updates" if running else f"ended after {last} updates"
+    return Found(
+        title=f"The run {why} at a loss of {level:.4g}, no better than token frequencies give",
+        evidence=(
+            Evidence(loss.name, (1, last), "updates made; frequencies alone take about as many as the threshold",
+                     float(last), float(FREQUENCY_UPDATES), loss.source(len(loss) - 1)),
+        ),
+        confidence=0.7,
+        severity="note" if running else "warning",
+        detail="What depends on the context comes after the frequencies: this run was too short to tell anything else.",
+        facts={"last_update": last, "level": level, "target_updates": 2 * FREQUENCY_UPDATES,
+               "more_updates": 2 * FREQUENCY_UPDATES - last},
+    )  # fmt: skip
