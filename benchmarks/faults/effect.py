@@ -79,6 +79,8 @@ def labels(records: Iterable[Record]) -> dict[str, Label]:
         found[record["id"]].accepted |= SHARED_CLOCK.get(record["setup"]["trainer"], frozenset())
         if record["outcome"]["slowdown"] >= LEAST_SLOWDOWN:  # the record says so, whoever took the time
             found[record["id"]].accepted |= {"throughput-falls"}
+        if not all(math.isfinite(reported) for _, reported, _ in record["outcome"]["evaluations"]):
+            found[record["id"]].accepted |= {"loss-not-finite"}  # some validation fields are; so the record says
         if record["outcome"]["clipped_share"] >= MOSTLY_CLIPPED:
             found[record["id"]].accepted |= {"clip-saturated"}
     return found

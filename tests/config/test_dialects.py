@@ -64,6 +64,16 @@ def test_transformers_unset_steps_leave_the_epochs():
     assert values(raw(max_steps=-1, num_train_epochs=3.0), "huggingface") == {"epochs": 3.0}
 
 
+def test_a_class_of_the_users_own_with_a_vocabulary_is_some_language_model():
+    own = {"model.type": "Encoder", "per_device_train_batch_size": 8}
+    assert "task" not in values(dotted(own | {"model.vocab_size": 97}), "huggingface")
+    assert values(dotted(own), "huggingface")["task"] == "encoder"
+    labelled = own | {"model.vocab_size": 97, "model.num_labels": 3}
+    assert values(dotted(labelled), "huggingface")["task"] == "encoder"
+    named = own | {"model.vocab_size": 97, "model.type": "BertForMaskedLM"}
+    assert values(dotted(named), "huggingface")["task"] == "masked-lm"
+
+
 @pytest.mark.parametrize(
     ("written", "kind"),
     [("SchedulerType.LINEAR", "linear"), ("constant_with_warmup", "constant"), ("cosine_with_restarts", "restarts"),

@@ -170,6 +170,15 @@ def test_amounts():
     assert patches("huggingface", "schedule-constant") == {"lr_scheduler_type": "linear"}
 
 
+def test_a_share_in_the_key_of_a_count_is_one_change():
+    raw = {k: Setting(v, k, Source("args")) for k, v in {"warmup_steps": 0.1, "max_steps": 31250}.items()}
+    run = Run("train.log", "made-up", dialect="huggingface", raw_settings=raw)
+    run.settings = canonical_settings(raw, "huggingface")
+    (remedy,) = remedies_for(Case(run), "setting-truncated", found(key="warmup_steps", warmup_share=0.1))
+    (change,) = (in_dialect(change, run) for change in remedy.patch)
+    assert (change.key, change.old, change.new) == ("warmup_steps", 0.1, 3125)
+
+
 def test_a_miscounted_schedule_is_mended_where_the_count_is_not_in_the_rate():
     remedies = remedies_for(case_of("plain"), "lr-not-as-configured", found(**FACTS))
     assert [change.key for remedy in remedies for change in remedy.patch] == ["horizon_updates"]

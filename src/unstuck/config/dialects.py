@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from unstuck.config.names import NAMES, Name
 from unstuck.config.patch import Change
-from unstuck.config.values import read_value, start_loss_in, write_value
+from unstuck.config.values import TASKS, read_value, start_loss_in, write_value
 
 if TYPE_CHECKING:
     from unstuck.runs import Run, Setting
@@ -58,9 +58,14 @@ def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Se
         dialect: whose names they are.
     """
     keys = {_normal(key, dialect): key for key in raw}
+    inner: dict[str, list[str]] = {}  # last part of a dotted key -> the keys that end so
+    for normal in keys:
+        way, _, last = normal.rpartition(".")
+        if way:
+            inner.setdefault(last, []).append(normal)
     found: dict[str, Setting] = {}
     for name in NAMES:
-        candidates = _candidates(name, keys, dialect)
+        candidates = _candidates(name, keys, inner, dialect)
         if name.canonical == "start":  # "resume: null" beside "init_from: gpt2" does not make it fresh
             candidates.sort(key=lambda key: read_value("start", raw[key].value) == "fresh")
         for key in candidates:
@@ -121,7 +126,7 @@ def _spellings(canonical: str, dialect: str) -> tuple[str, ...]:
     return own if dialect == "unstuck" else (*own, *(s for s in by_dialect.get("plain", ()) if s not in own))
 
 
-def _candidates(name: Name, keys: Mapping[str, str], dialect: str) -> list[str]:
+def _candidates(name: Name, keys: Mapping[str, str], inner: Mapping[str, list[str]], dialect: str) -> list[str]:
     """The raw keys that may be this setting, best first: exact spellings, then the last part of dotted keys."""
     spellings = _spellings(name.canonical, dialect)
     if dialect == "unstuck":
@@ -129,9 +134,10 @@ def _candidates(name: Name, keys: Mapping[str, str], dialect: str) -> list[str]:
     exact = [keys[s] for s in spellings if s in keys]
     inside: list[str] = []
     for spelling in spellings:
-        for normal, key in keys.items():
+        for normal in inner.get(spelling.rpartition(".")[2], ()):
             way, _, last = normal.rpartition(".")
-            if way and "." in spelling and normal.endswith("." + spelling):
+            key = keys[normal]
+            if "." in spelling and normal.endswith("." + spelling):
                 inside.insert(0, key)
             elif way and last == spelling and not ELSEWHERE & set(way.split(".")) and key not in exact:
                 inside.append(key)
@@ -206,6 +212,8 @@ def _huggingface_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) ->
         found.pop("warmup_share", None)
     elif found.get("warmup_share") is not None and found["warmup_share"].value > 0:
         found.pop("warmup_updates", None)
+    if (task := found.get("task")) is not None and _is_class_of_words(task, found, raw):
+        found.pop("task")
     _switched_precision(found, raw)
     every = found.get("evaluation_every")
     if every is not None and 0 < every.value < 1:
@@ -215,6 +223,12 @@ def _huggingface_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) ->
         else:
             found["evaluation_every"] = replace(every, value=round(every.value * total.value), written=every.value)
     _plain_rules(found, raw)
+
+
+def _is_class_of_words(task: Setting, found: Mapping[str, Setting], raw: Mapping[str, Setting]) -> bool:
+    """Whether `model.type` is a class of the user's own that has a vocabulary and no labels: some language model."""
+    labels = any(key.rpartition(".")[2] == "num_labels" for key in raw)
+    return task.key.endswith("model.type") and task.value not in TASKS and "vocabulary" in found and not labels
 
 
 def _nanogpt_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:

@@ -30,6 +30,8 @@ WORD = re.compile(r"[A-Za-z0-9][\w./-]*")
 # A vocabulary set to within 2 % of the model's is the model's, padded or with a few tokens added (GPT-2's 50,257 is
 # padded to 50,304; Vicuna adds one); further off it is another tokenizer, and the model's losses say nothing.
 SAME_VOCABULARY = 0.02
+LETTERS, BYTES = 27, 256  # Shannon's alphabet; every byte
+CODE = "Python source"  # of the texts measured the one that is no prose
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +131,29 @@ def chance_of(case: Case) -> float | None:
     return None if vocabulary is None else math.log(vocabulary.size)
 
 
+def pairs_of_tokens(case: Case) -> tuple[float, float, str] | None:
+    """The lowest that pairs and that frequencies of tokens give on English prose in this run's tokenizer, and its name.
+
+    Nats per token. A vocabulary of 27 (letters and a blank) to 256 ids is one of characters or bytes. None where the
+    tokenizer was not measured.
+    """
+    vocabulary = vocabulary_of(case)
+    if vocabulary is None:
+        return None
+    found = find_tokenizer("characters" if LETTERS <= vocabulary.size <= BYTES else vocabulary.size)
+    own = [level for level in levels() if found is not None and level.tokenizer == found.name and level.text != CODE]
+    if found is None or not own:
+        return None
+    return min(level.bigram for level in own), min(level.unigram for level in own), found.label
+
+
 def frequencies_of(case: Case) -> Frequencies | None:
     """What token frequencies give on English text in this run's tokenizer; None where it was not measured."""
     vocabulary = vocabulary_of(case)
     found = None if vocabulary is None else find_tokenizer(vocabulary.size)
     if found is None:
         return None
-    values = [level.unigram for level in levels() if level.tokenizer == found.name and level.text != "Python source"]
+    values = [level.unigram for level in levels() if level.tokenizer == found.name and level.text != CODE]
     says = (
         f"{min(values):.3g} to {max(values):.3g} on three English texts in the {found.label} (measured, docs/scales.md)"
     )

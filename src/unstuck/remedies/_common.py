@@ -105,7 +105,9 @@ def counted_warmup(case: Case) -> Remedy | None:
         return None
     updates = max(1, round(share * total))
     said = f"Give the warm-up as {key(case, 'warmup_updates')} = {updates} instead of a share"
-    changes = {"warmup_updates": updates, "warmup_share": None}
+    changes: dict[str, Any] = {"warmup_updates": updates}
+    if key(case, "warmup_share") != key(case, "warmup_updates"):  # `warmup_steps: 0.1` is one key for both
+        changes["warmup_share"] = None
     return prescribe(case, changes, f"{said}.", "safe", f"{share:g} of {total:,} updates, as was asked for")
 
 

@@ -11,6 +11,8 @@ DIVISOR = 4.0  # as for a loss that diverged
 
 
 def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
+    if found.facts.get("only_validation"):
+        return (advice("Look at the validation samples and at how their loss is computed: the weights are sound."),)
     answer: list[Remedy] = []
     if case.setting("precision") == "float16":
         why = "float16 ends at 65,504; bfloat16 has float32's range and needs no loss scaling (arXiv 1905.12322)"

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from unstuck.config.names import NAMES
+from unstuck.config.values import OPTIMIZERS, SCHEDULES
 from unstuck.runs.build import add_raw
 from unstuck.runs.literal import literal_value
 from unstuck.runs.logfile import parse_json
@@ -59,6 +60,8 @@ _COMMAS = re.compile(
     r"(?:^|[,;|] *|: )([A-Za-z][\w ]{1,30}?): ?(\d{1,3}(?:,\d{3})+|[\w.+-]+)(?= ?[;|(]| ?,(?!\d{3})|\s*$)"
 )
 _FLAGS = re.compile(r"(?<!\S)--?([A-Za-z_][\w.\-]+)(?:[= ]+(?!-{1,2}[A-Za-z])(\"[^\"]{0,300}+\"|'[^']{0,300}+'|\S+))?")
+_CALL = re.compile(r"\b([A-Z]\w{2,40})( ?)\((?:[^()]|\([^()]{0,100}\)){1,400}+\)")
+_SCHEDULERS = frozenset(name for kind, names in SCHEDULES.items() for name in names if len(name) > 8)
 _LIKELY = re.compile(r"[:=|]|\.{3}| --?\w")
 _BARE = re.compile(r"[\w./+:@\\-]{1,80}\Z")
 _COUNTED = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?) ?([kKMB]?)(?:\b|$)(?: [A-Za-z/()-]+){0,3}\Z")
@@ -95,6 +98,11 @@ def pairs_of(text: str) -> list[tuple[str, Any]]:
     """The keys and values of one line; of an object all of them, else those that may be settings."""
     if (logged := _LOGGED.match(text)) is not None:
         text = text[logged.end() :]
+    if "(" in text:
+        text, called = _without_calls(text)
+        if called:
+            named = {key for key, _ in called}
+            return [pair for pair in pairs_of(text) if pair[0] not in named] + called
     if (found := _OBJECT.search(text)) is not None:
         pairs = _object(text, found.end() - 1)
         if sum(known(key) is not None for key, _ in pairs) >= 2:
@@ -158,6 +166,32 @@ def _value(written: str) -> Any:
         number = float(found[1].replace(",", "")) * {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}[found[2]]
         return int(number) if number.is_integer() and "e" not in found[1].lower() else number
     return text.strip("\"'") if _BARE.match(text.strip("\"'")) else _UNREADABLE
+
+
+def _without_calls(text: str) -> tuple[str, list[tuple[str, Any]]]:
+    """The line with `ReduceLROnPlateau(patience=5)` as its name alone, and what such calls say.
+
+    Only schedulers and optimizers by the names of their classes; the arguments of a scheduler belong to it.
+    """
+    pairs: list[tuple[str, Any]] = []
+
+    def named(call: re.Match[str]) -> str:
+        plain = re.sub(r"_", "", call[1].lower())
+        scheduler = plain in _SCHEDULERS
+        if not scheduler and plain not in OPTIMIZERS:
+            return call[0]
+        given = [
+            (key, value) for key, value in _object(call[0], len(call[1]) + len(call[2])) if known(key) or scheduler
+        ]
+        if not given:
+            return call[0]
+        # `optimizer: AdamW(...)` says so itself
+        if not re.search(r"[:=] ?\Z", text[: call.start()]):
+            pairs.append(("scheduler" if scheduler else "optimizer", call[1]))
+        pairs.extend((f"scheduler.{key}" if scheduler else key, value) for key, value in given)
+        return call[1]
+
+    return _CALL.sub(named, text), pairs
 
 
 def _object(text: str, start: int) -> list[tuple[str, Any]]:

@@ -2,14 +2,17 @@
 
 Finds
 A pretrained model that starts near or above what token frequencies give, or far above its own known loss; a fresh model
-whose first loss is far off ln V, with the integer that would explain it (accumulation, batch, devices).
+whose first loss is far off ln V, with the integer that would explain it (accumulation, batch, devices). A pretrained
+causal model that, from a start no better than token frequencies, or resumed, is never better on unseen text than counts
+of token pairs.
 
 Why it matters
 The first line of a log is the cheapest test there is: the loss before any update depends on the model, the data and
 the labels alone. GPT-2 that starts at 9.5 nats instead of 3.6 is given the wrong labels, whatever the learning rate.
 
 Evidence needed
-A loss within the first 2 updates (20 for a pretrained start); the vocabulary, or the name of the model or tokenizer, or
+A loss within the first 2 updates (20 for a pretrained start, at learning rates that cannot have moved every weight by
+its own size until then); the vocabulary, or the name of the model or tokenizer, or
 the start's known loss; whether the start is fresh.
 
 Not when
@@ -29,8 +32,12 @@ pretrained one at 3.12 on OpenWebText. Known losses and measured starts: docs/sc
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
+
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.known_models import Named, chance_of, model_of, start_of, vocabulary_of
+from unstuck.diagnose.known_models import Named, chance_of, model_of, pairs_of_tokens, start_of, vocabulary_of
 from unstuck.diagnose.reference_losses import fresh_vocabularies
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.runs import Series
@@ -43,6 +50,7 @@ FIRST_UPDATES_PRETRAINED = 20  # training lowers the loss, so a pretrained start
 # tinyshakespeare at context 64 in llm.c's README; 5.01 and 4.17 at two places of it): 0.67. A model known by name knows
 # this much; English token frequencies alone give 0.58 to 0.71.
 KNOWN_SHARE = 0.70
+HEALTHY_SHARE = 0.53  # the highest of them
 # A start of unknown quality: bases of a few million parameters reach 0.84 on other text (docs/systems/gpt2-qa.md), so
 # above 0.75 the finding says so, and is less sure.
 PRETRAINED_SHARE = 0.75
@@ -55,6 +63,11 @@ FRESH_FROM, FRESH_TO = 0.97, 1.05
 FRESH_HIGH = 1.25
 # Below ln V there is no initialisation at all: any confident guess of random weights raises the loss.
 FRESH_LOW = 0.9
+SMALL_WEIGHT = 0.02  # GPT-2's and BERT's initialisation (initializer_range of their configurations)
+# Frequencies alone take about 100 updates at any sensible rate (as loss-at-chance): twice that for a model that is
+# adapted to text of another kind.
+MIN_UPDATES = 200
+LEAST_EVALUATIONS = 3  # ours: fewer may be before the adaptation
 SAME = 0.05  # an integer factor explains the value when it leaves less than 5 %, the spread of initialisations
 
 SHIFTED = (
@@ -89,7 +102,13 @@ def check(case: Case) -> Outcome:
     series, value = first, float(first.values[0])
     pretrained = start_of(case) in ("pretrained", "checkpoint")
     if pretrained and int(series.updates[0]) <= FIRST_UPDATES_PRETRAINED:
-        return _pretrained(case, series, value, chance, known)
+        if _is_overwritten(case, series):
+            return CouldNotCheck((f"a loss within the first {FIRST_UPDATES} updates (later ones at this learning rate "
+                                  "are no longer those of the start)",))  # fmt: skip
+        found = _pretrained(case, series, value, chance, known)
+        return found if isinstance(found, Found) else _no_better_than_pairs(case, series) or found
+    if pretrained and (pairs := _no_better_than_pairs(case, series)) is not None:
+        return pairs
     if chance is None:
         return CouldNotCheck(("vocabulary",))
     if int(series.updates[0]) > FIRST_UPDATES:
@@ -150,6 +169,8 @@ def _pretrained(case: Case, series: Series, value: float, chance: float | None, 
         return CouldNotCheck(("vocabulary",))
     if value <= threshold:
         return Clear("a pretrained start below chance")
+    if chance is not None and series is case.val and _trains_from_below(case, HEALTHY_SHARE * chance):
+        return Clear("training starts where a pretrained model does: validation is text of another kind")
     cause, detail = _cause(case, value, chance)
     known, told, evidence = measured, f"ln V = {chance:.4g}" if chance is not None else "", []
     if measured is not None:
@@ -169,6 +190,68 @@ def _pretrained(case: Case, series: Series, value: float, chance: float | None, 
         detail=detail,
         facts={"first_loss": value, "expected": known, "chance": chance, "cause": cause},
     )
+
+
+def _trains_from_below(case: Case, level: float) -> bool:
+    """Whether the first training loss, of the first updates as well, lies below a level."""
+    loss = case.loss
+    return loss is not None and int(loss.updates[0]) <= FIRST_UPDATES_PRETRAINED and float(loss.values[0]) <= level
+
+
+def _is_overwritten(case: Case, series: Series) -> bool:
+    """Whether the updates before the first logged loss could have moved every weight by its own size.
+
+    Adam's step moves a weight by no more than about the learning rate (Kingma, Ba 2015, section 2.1), so that n
+    updates move it by at most their sum; a weight of a layer of width d has the size 1 / sqrt(d).
+    """
+    update = int(series.updates[0])
+    optimizer = case.setting("optimizer")
+    if update <= FIRST_UPDATES or (optimizer is not None and "adam" not in str(optimizer)):
+        return False
+    rate = float(case.lr.values[case.lr.updates <= update].max(initial=0.0)) if case.lr is not None else 0.0
+    rate = rate or float(case.setting("learning_rate") or 0.0)
+    width = case.setting("width")
+    return rate * update > (1 / math.sqrt(width) if width else SMALL_WEIGHT)
+
+
+def _no_better_than_pairs(case: Case, series: Series) -> Found | None:
+    """A pretrained causal model whose loss on unseen text is at no evaluation better than counts of token pairs.
+
+    Of a log that begins at a resume only a model known by name is judged; of an unknown base the start must be no
+    better than the frequencies of single tokens, and the updates before it too small to have spoilt it.
+    """
+    pairs = pairs_of_tokens(case)
+    unseen = case.val if case.val is not None and len(case.val) >= LEAST_EVALUATIONS else case.loss_trend
+    if pairs is None or unseen is None or case.setting("task") not in (None, "causal-lm"):
+        return None
+    if start_of(case) != "pretrained":
+        return None  # a checkpoint may be of any age
+    if case.setting("label_smoothing") or int(unseen.updates[-1]) < MIN_UPDATES:
+        return None
+    bigram, unigram, tokenizer = pairs
+    named, first, lowest = model_of(case), float(series.values[0]), float(unseen.values.min())
+    late = int(series.updates[0]) > FIRST_UPDATES_PRETRAINED
+    if case.loss is None or float(case.loss.values[0]) < bigram:
+        return None  # validation of another kind of text
+    if lowest < bigram or (named is None and (late or first < unigram)):
+        return None
+    where = int(np.argmin(unseen.values))
+    who = f"A pretrained {named.model.name}" if named is not None else "A pretrained model"
+    name = "val/loss" if unseen is case.val else "train/loss"
+    span = (int(unseen.updates[0]), int(unseen.updates[-1]))
+    return Found(
+        title=f"{who} is never better than {lowest:.4g} nats in updates {span[0]} to {span[1]}; counting pairs of "
+        f"tokens gives {bigram:.3g} on English prose: likely labels shifted twice",
+        evidence=(
+            Evidence(name, span, f"lowest; pairs of tokens in the {tokenizer} give at least this (measured, "
+                     "docs/scales.md)", lowest, bigram, unseen.source(where)),
+            _evidence(series, first, unigram if named is None else bigram),
+        ),
+        confidence=0.75,
+        severity="warning",
+        detail=SHIFTED + " Text that is not written language may have as high a loss.",
+        facts={"first_loss": first, "expected": None, "chance": chance_of(case), "cause": "labels shifted twice"},
+    )  # fmt: skip
 
 
 def _cause(case: Case, value: float, chance: float | None) -> tuple[str, str]:

@@ -3,8 +3,10 @@
 Finds
 Over most of a run long enough to have left it, the training loss stays within 3 % of ln V (every token equally
 likely), or flat at the unigram entropy (token frequencies learnt, no context), or, for relative errors of fields, near
-1 (predicting zero) or not below the error of giving the input back; of a classifier, at ln K with an accuracy of 1/K
-(guessing among K classes). Where no vocabulary is known: a language model's loss that has hardly left its start and is
+1 (predicting zero) or not below the error of giving the input back; of a classifier, at ln K (guessing among K
+classes), its training loss or, while training samples are memorised, every validation loss from the first to the last;
+or a loss that is the clipped logarithm of zero times the share of errors (outputs that are 0 or 1, whatever the
+input). Where no vocabulary is known: a language model's loss that has hardly left its start and is
 above what frequencies give in any tokenizer.
 
 Why it matters
@@ -13,10 +15,11 @@ the output.
 
 Evidence needed
 200 updates of training loss; the vocabulary, the name of the model or tokenizer, or the entropy of the tokens, or else
-a loss that the log gives per token; for a classifier its accuracy.
+a loss that the log gives per token; for a classifier its accuracy or the number of classes.
 
 Not when
-The run is too short to tell; the loss leaves ln V at the pace of its warm-up.
+The run is too short to tell; the loss leaves ln V at the pace of its warm-up; validation rises after a fall
+(overfitting), or its loss is above guessing while its accuracy is better (too sure of itself).
 
 Remedy
 Look for the cause first: a learning rate that never arrives, a group that is not trained, a graph that is cut, labels
@@ -25,7 +28,8 @@ that do not belong to the inputs.
 References
 CortexGPT, incident I1: 10.3742 to 10.2828 in 1,405 updates with V about 32,000 (ln V = 10.37). Token frequencies of
 English give 6.5 to 7.9 nats in BPE of 32,000 to 200,000 ids, 0.6 to 0.7 ln V (measured, docs/scales.md): a healthy run
-passes it within a few hundred updates (nanoGPT: 10.99 to 6.5 in 500).
+passes it within a few hundred updates (nanoGPT: 10.99 to 6.5 in 500). Zhang et al. 2017 (arXiv 1611.03530): networks
+memorise random labels, and validation stays at chance. Keras `backend.epsilon()` 1e-7: 16.118 nats an error.
 """
 
 from __future__ import annotations
@@ -35,10 +39,19 @@ from typing import Any
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.guessing import (
+    SAME_LEVEL,
+    SAME_SHARE,
+    classes_of,
+    classes_that_fit,
+    guesses,
+    saturated_outputs,
+)
 from unstuck.diagnose.known_models import chance_of, frequencies_of, vocabulary_of
 from unstuck.diagnose.lr_curve import flat_since_half
 from unstuck.diagnose.reference_losses import fresh_vocabularies, most_of_frequencies
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.statistics import false_alarm_z
 
 # A tenth of the way from ln V to the unigram entropy (0.7 ln V): not even the token frequencies are learnt.
 SHARE_OF_CHANCE = 0.97
@@ -48,18 +61,26 @@ MIN_UPDATES = 200
 LONG_SHARE = 0.5
 LEAST_POINTS = 5
 LEAST_EPOCHS = 10  # ours: ten passes over any data are more than 200 updates' worth of looking
-# A constant prediction over K equal classes has a loss of ln K and an accuracy of 1/K; classes of a data set differ in
-# size by a tenth or two, which moves the accuracy (the largest class) and hardly the loss.
-SAME_LEVEL, SAME_SHARE = 0.01, 0.2
-MOST_LOG_CLASSES = 11.0  # ours: e^11 = 60,000 classes
+LEAST_EVALUATIONS = 5  # ours: as many as points of the training loss
+# Fresh weights start at ln K or up to a quarter above: independent logits of standard deviation s add s^2 / 2 nats, and
+# a head of default width has s below 1 (as initial-loss-implausible).
+AROUND_CHANCE = 0.25
+FEW_SAMPLES = 500  # assumption where no setting says it: small validation sets have some hundred samples
 # Without a vocabulary the first value must be that of the start: as in initial-loss-implausible.
 FIRST_UPDATES = 2
 # Of ln V: the highest level of frequencies measured is 0.71 (WordPiece of 16,384 on documentation and books).
 FREQUENCIES_MOST = 0.71
 
 
-@rule(code="LO001", stages="LCP", severity="error", explains=("loss-plateau", "undertrained", "validation-noisy"))
+@rule(
+    code="LO001",
+    stages="LCP",
+    severity="error",
+    explains=("loss-plateau", "undertrained", "validation-noisy", "overfitting", "best-checkpoint-passed"),
+)
 def check(case: Case) -> Outcome:
+    if (found := _at_saturation(case)) is not None:
+        return found
     trend, loss = case.loss_trend, case.loss
     if trend is None or loss is None:
         return CouldNotCheck(("train/loss",))
@@ -104,33 +125,44 @@ def check(case: Case) -> Outcome:
 
 
 def _at_chance_of_classes(case: Case) -> Outcome | None:
-    """Whether a classifier's cross-entropy stays at ln K while its accuracy is, or was, 1/K; None: no classifier."""
+    """Whether a classifier's cross-entropy stays at ln K; K as set, else where the accuracy is, or was, 1/K.
+
+    None: no classifier, or nothing that says K.
+    """
     loss, accuracy = case.loss, case.run.get("train/accuracy") or case.run.get("val/accuracy")
-    if loss is None or accuracy is None or len(accuracy) < 2 or len(loss) < LEAST_POINTS or loss.unit == "nats/token":
+    if loss is None or len(loss) < LEAST_POINTS or loss.unit == "nats/token":
         return None
     # a row of Keras' logger is an epoch, and its rows may be all that counts the updates
     if loss.updates[-1] < MIN_UPDATES and not (case.run.format.startswith("keras") and len(loss) >= LEAST_EPOCHS):
         return None
-    end, right = float(np.median(loss.values[-3:])), float(np.median(accuracy.values[-3:]))
-    ends = ((end, right), (float(loss.values[0]), float(accuracy.values[0])))
-    classes = next((k for level, share in ends if (k := _classes(level, share))), None)
+    end = float(np.median(loss.values[-3:]))
+    right = float(np.median(accuracy.values[-3:])) if accuracy is not None and len(accuracy) >= 2 else None
+    classes = classes_of(case)
     if classes is None:
-        return Clear("loss and accuracy are not those of guessing")
+        if accuracy is None or right is None:
+            return None
+        ends = ((end, right), (float(loss.values[0]), float(accuracy.values[0])))
+        classes = next((k for level, share in ends if (k := classes_that_fit(level, share))), None)
+        if classes is None:
+            return Clear("loss and accuracy are not those of guessing")
     chance = float(np.log(classes))
-    near = np.abs(loss.values / chance - 1) <= 1 - SHARE_OF_CHANCE
+    near = np.abs(loss.values / chance - 1) <= (SAME_LEVEL if right is None else 1 - SHARE_OF_CHANCE)
     if not near[-1] or _share(loss.updates, near) < LONG_SHARE:
-        return Clear("the loss has left that of guessing")
+        return _validation_at_chance(case, classes) or Clear("the loss has left that of guessing")
     first, last = int(loss.updates[int(np.argmax(near))]), int(loss.updates[-1])
-    constant = _classes(chance, right) == classes
+    constant = right is None or guesses(right, classes)
+    evidence = [
+        Evidence("train/loss", (first, last), f"level at the end; ln {classes} is {chance:.4g}", end,
+                 SHARE_OF_CHANCE * chance, loss.source(len(loss) - 1))
+    ]  # fmt: skip
+    if accuracy is not None and right is not None:
+        evidence.append(Evidence(accuracy.name, (first, last), "accuracy at the end", right, 1 / classes,
+                                 accuracy.source(len(accuracy) - 1)))  # fmt: skip
+    told = "" if right is None else f" and accuracy {right:.3g}"
     return Found(
-        title=f"Loss is {end:.4g} after {last} updates and accuracy {right:.3g}: guessing among {classes} classes "
+        title=f"Loss is {end:.4g} after {last} updates{told}: guessing among {classes} classes "
         f"gives {chance:.4g} (ln {classes}) and {1 / classes:.3g}",
-        evidence=(
-            Evidence("train/loss", (first, last), f"level at the end; ln {classes} is {chance:.4g}", end,
-                     SHARE_OF_CHANCE * chance, loss.source(len(loss) - 1)),
-            Evidence(accuracy.name, (first, last), "accuracy at the end", right, 1 / classes,
-                     accuracy.source(len(accuracy) - 1)),
-        ),
+        evidence=tuple(evidence),
         confidence=0.9 if constant else 0.75,
         severity="error" if constant else "warning",
         facts={"chance": chance, "level": end, "first_loss": float(loss.values[0]), "classes": classes,
@@ -138,11 +170,75 @@ def _at_chance_of_classes(case: Case) -> Outcome | None:
     )  # fmt: skip
 
 
-def _classes(level: float, accuracy: float) -> int | None:
-    """K where the loss is ln K to a hundredth and the accuracy 1/K to a fifth; None where no K fits both."""
-    classes = round(float(np.exp(min(level, MOST_LOG_CLASSES)))) if level > 0 else 0
-    fits = classes >= 2 and abs(level / np.log(classes) - 1) <= SAME_LEVEL and abs(accuracy * classes - 1) <= SAME_SHARE
-    return classes if fits else None
+def _validation_at_chance(case: Case, classes: int) -> Found | None:
+    """Validation that is no better than guessing at any evaluation, while the training loss falls below it.
+
+    What is learnt is the training samples by heart: their labels do not follow from their inputs. Overfitting is a rise
+    after a fall; here nothing was ever gained.
+    """
+    val, loss, accuracy = case.val, case.loss, case.run.get("val/accuracy")
+    if val is None or loss is None or len(val) < LEAST_EVALUATIONS:
+        return None
+    chance, lowest, last = float(np.log(classes)), float(val.values.min()), int(val.updates[-1])
+    end = float(np.median(loss.values[-3:]))
+    starts_there = abs(float(val.values[0]) / chance - 1) <= AROUND_CHANCE and 2 * int(val.updates[0]) <= last
+    if not starts_there or lowest < SHARE_OF_CHANCE * chance or last < MIN_UPDATES or end > chance:
+        return None
+    evidence = [
+        Evidence("val/loss", (int(val.updates[0]), last), f"lowest of {len(val)} evaluations; ln {classes} is "
+                 f"{chance:.4g}", lowest, SHARE_OF_CHANCE * chance, val.source(int(np.argmin(val.values))))
+    ]  # fmt: skip
+    if accuracy is not None and len(accuracy):
+        # the best of several evaluations of a predictor that guesses
+        samples = case.setting("validation_samples") or FEW_SAMPLES
+        spread = false_alarm_z(len(accuracy)) * float(np.sqrt((1 - 1 / classes) / classes / samples))
+        best, limit = float(accuracy.values.max()), (1 + SAME_SHARE) / classes + spread
+        if best > limit:
+            return None  # too sure of itself, and right more often than guessing is
+        evidence.append(Evidence("val/accuracy", (int(accuracy.updates[0]), int(accuracy.updates[-1])),
+                                 f"highest; guessing gives {1 / classes:.3g}", best, limit,
+                                 accuracy.source(int(np.argmax(accuracy.values)))))  # fmt: skip
+    elif lowest < chance or float(val.values.max()) > (1 + AROUND_CHANCE) * chance:
+        return None  # a loss above guessing may be that of a model that is too sure of itself: no accuracy tells
+    return Found(
+        title=f"Validation was never better than guessing among {classes} classes (lowest {lowest:.4g}, ln {classes} = "
+        f"{chance:.4g}) while training fell to {end:.4g}: samples are memorised and nothing else is learnt",
+        evidence=tuple(evidence),
+        confidence=0.9 if len(evidence) > 1 else 0.8,
+        detail="The labels do not follow from the inputs: look for labels and inputs that were reordered apart from "
+        "each other, in training or in both splits.",
+        facts={
+            "memorised": True,
+            "chance": chance,
+            "level": lowest,
+            "first_loss": float(loss.values[0]),
+            "classes": classes,
+            "share": 1.0,
+        },
+    )
+
+
+def _at_saturation(case: Case) -> Found | None:
+    """Every output is 0 or 1 to the last bit, so that each error costs what the logarithm of zero is clipped to."""
+    found = saturated_outputs(case)
+    if found is None:
+        return None
+    loss, accuracy, last = found.loss, found.accuracy, len(found.loss) - 1
+    span = (int(loss.updates[0]), int(loss.updates[-1]))
+    end, right = float(loss.values[-1]), float(accuracy.values[-1])
+    return Found(
+        title=f"{loss.name} {end:.5g} is {found.each:.4g} x the share of errors {1 - right:.3g}: every output is 0 or "
+        "1 to the last bit, whatever the input, and has no gradient",
+        evidence=(
+            Evidence(loss.name, span, f"loss over share of errors; a clipped logarithm of zero is {found.each:.4g}",
+                     end / (1 - right), found.each, loss.source(last)),
+            Evidence(accuracy.name, span, "accuracy at the end", right, None, accuracy.source(last)),
+        ),
+        confidence=0.9,
+        detail="A last layer that fits the loss (softmax for several classes), inputs of unit scale and a smaller "
+        "first step keep it from there.",
+        facts={"chance": found.each, "level": end, "first_loss": float(loss.values[0]), "share": 1.0},
+    )  # fmt: skip
 
 
 def _without_vocabulary(case: Case) -> Outcome:

@@ -2,7 +2,8 @@
 
 Finds
 A language model whose validation loss follows training down to a level that only memorisation or a view of the target
-explains: far below the entropy of written language.
+explains: far below the entropy of written language. Within the first pass over the data a gap to training does not
+matter: nothing was seen twice.
 
 Why it matters
 Validation text lies inside training, or the target is visible in the input. The curve then says nothing about the
@@ -14,7 +15,7 @@ the bound is that of bytes, the lowest).
 
 Not when
 Validation stays behind training at a low training loss (ordinary memorisation, overfitting); templated or synthetic
-text with a short answer (say so with `task`); only the training loss is low.
+text with a short answer (say so with `task`); only the training loss is low; fewer ids than letters.
 
 Remedy
 Search validation windows in the training text; change a later token and see whether an earlier prediction moves.
@@ -42,6 +43,11 @@ from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome
 FAR_BELOW = 0.3
 TOGETHER = 0.10  # validation within a tenth of training: memorised text leaves unseen text behind many times over
 BITS_PER_PARAMETER = 3.6
+FEWEST_SYMBOLS = 27  # the letters and a blank, Shannon's alphabet: with fewer ids it is no prose
+FIRST_PASS = (
+    "Less than one pass over the training data: nothing was seen twice, so nothing can be known by heart, and the "
+    "target must be visible in the input."
+)
 BYTES = 256
 
 
@@ -62,6 +68,8 @@ def check(case: Case) -> Outcome:
     size = None if vocabulary is None else vocabulary.size
     if size is None and case.setting("task") == "causal-lm" and start_of(case) in (None, "fresh"):
         size = BYTES  # no token carries less than a byte: the lowest bound that any vocabulary has
+    if size is not None and size < FEWEST_SYMBOLS:
+        return Clear("too few ids for written language")
     missing = [n for n, s in (("train/loss", loss), ("val/loss", val), ("vocabulary", size)) if s is None]
     if loss is None or val is None or train is None or size is None:
         return CouldNotCheck(tuple(missing))
@@ -76,12 +84,15 @@ def check(case: Case) -> Outcome:
         return Clear()
     late = val.values < 2 * threshold  # where the levels are already implausible or about to be
     gap = float(np.median(val.values[late] - train[late]))
-    if gap > TOGETHER * max(low, float(np.median(train[late]))) + 3 * _noise(case):
+    apart = gap > TOGETHER * max(low, float(np.median(train[late]))) + 3 * _noise(case)
+    unseen = start_of(case) in (None, "fresh") and _is_first_pass(case)
+    if apart and not unseen:
         return Clear("validation stays behind training: ordinary memorisation")
     first = int(val.updates[int(np.argmax(val.values < threshold))])
     sure = vocabulary or case.start
+    equals = "belongs to text seen for the first time" if apart else "equals training"
     return Found(
-        title=f"Validation loss {low:.3g} equals training, far below what prose allows ({bound:.3g})",
+        title=f"Validation loss {low:.3g} {equals}, far below what prose allows ({bound:.3g})",
         evidence=(
             Evidence(
                 "val/loss",
@@ -91,13 +102,24 @@ def check(case: Case) -> Outcome:
                 threshold,
                 val.source(len(val) - 1),
             ),
-            Evidence("val/loss", (first, int(val.updates[-1])), "gap to training", gap, TOGETHER * low),
+            Evidence(
+                "val/loss", (first, int(val.updates[-1])), "gap to training", gap, None if apart else TOGETHER * low
+            ),
         ),
         confidence=0.85 if sure is not None else 0.7,
         severity="warning" if case.start in ("pretrained", "checkpoint") or sure is None else "error",
-        detail=_capacity(case, low, bound),
+        detail=FIRST_PASS if unseen else _capacity(case, low, bound),
         facts={"level": low, "bound": bound, "gap": gap, "first_update": first},
     )
+
+
+def _is_first_pass(case: Case) -> bool:
+    """Whether no training sample was used twice; False where the settings and the log do not tell."""
+    epoch = case.run.get("epoch")
+    if epoch is not None and len(epoch) and case.run.axis == "update":
+        return float(epoch.values[-1]) <= 1.0 and float(epoch.values[0]) < float(epoch.values[-1])
+    samples, at_once = case.setting("train_samples"), case.sequences_per_update
+    return bool(samples and at_once and case.run.updates * at_once <= samples)
 
 
 def _noise(case: Case) -> float:

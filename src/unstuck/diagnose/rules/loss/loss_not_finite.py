@@ -11,7 +11,8 @@ Evidence needed
 Any loss series.
 
 Not when
-There is no loss at all. Single non-finite values that the run recovers from (float16 loss scaling skips such
+There is no loss at all. Validation alone that is not finite while training goes on says nothing of the weights, and
+nothing of the run is lost. Single non-finite values that the run recovers from (float16 loss scaling skips such
 updates) are a warning, not an error.
 
 Remedy
@@ -29,6 +30,11 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 
 NAMES = ("train/loss", "train/objective", "val/loss")
+
+EVALUATION = (
+    "The weights are sound, or training would not be finite after it: look at the validation samples (targets that are "
+    "not numbers, empty batches) and at how their loss is computed."
+)
 
 
 @rule(
@@ -64,20 +70,31 @@ def check(case: Case) -> Outcome:
         return Clear()
     evidence.sort(key=lambda e: e.updates[0])
     first, total = evidence[0].updates[0], max(1, case.run.updates)
-    wasted = 0.0 if ends_finite else (total - first) / total
+    only_validation = _trains_on(case, {e.series for e in evidence}, first)
+    wasted = 0.0 if ends_finite or only_validation else (total - first) / total
     title = f"{evidence[0].series} is not finite from update {first} on; {wasted:.0%} of the run came after"
     if ends_finite:
         title = f"{evidence[0].series} was not finite at update {first}, and finite again later"
+    elif only_validation:
+        title = f"val/loss is not finite from update {first} on, and train/loss is finite to the end"
     return Found(
         title=title,
         evidence=tuple(evidence),
         confidence=0.9 if ends_finite else 0.99,
         severity="warning" if ends_finite else "error",
+        detail=EVALUATION if only_validation else "",
         facts={
             "first_update": first,
             "wasted_share": wasted,
-            "wasted_updates": 0 if ends_finite else total - first,
+            "wasted_updates": 0 if not wasted else total - first,
             "recovered": ends_finite,
+            "only_validation": only_validation,
             "applied_lr": None if case.lr is None else case.lr.at(first),
         },
     )
+
+
+def _trains_on(case: Case, broken: set[str], first: int) -> bool:
+    """Whether only validation is not finite, and training goes on after it: weights that are not numbers would show."""
+    train = case.run.get("train/loss")
+    return broken == {"val/loss"} and train is not None and len(train) > 0 and int(train.updates[-1]) > first

@@ -3,7 +3,9 @@
 Finds
 Training loss a constant multiple of validation loss (or the other way round), or a first loss a multiple of ln V, with
 the factor and the setting that equals it: a sum over accumulated micro-batches, samples, tokens or batches of an epoch
-that was never divided; a mean divided once too often; bits beside nats.
+that was never divided; a mean divided once too often; bits beside nats. Where training samples are memorised later, the
+first part of the run is judged (an epoch's mean beside the mean of validation over that epoch). A loss that falls
+smoothly and never comes within five times ln V or ln K is a sum, whatever it is summed over.
 
 Why it matters
 Every comparison is off by that factor: with ln V, with validation, with other runs. Where it is the loss that is
@@ -12,11 +14,13 @@ many times its step.
 
 Evidence needed
 Training and validation loss at 2 evaluations or more, or the first loss of a fresh (or known) start and the vocabulary;
-the settings to name the factor.
+the settings to name the factor; the vocabulary or the number of classes for a sum that is never near guessing.
 
 Not when
 The ratio is a gap that grows or shrinks (overfitting, another validation text), or a constant distance (dropout, label
-smoothing, an auxiliary loss); factors below 1.8 without a setting that equals them, bits against nats apart.
+smoothing, an auxiliary loss); factors below 1.8 without a setting that equals them, bits against nats apart; twice as
+high in a log of epochs whose first epoch is below guessing (dropout); a start far above ln V that comes down (wide
+embeddings), or a run that blew up.
 
 Remedy
 Divide once, by what was summed over, before the backward pass.
@@ -37,8 +41,10 @@ import numpy.typing as npt
 
 from unstuck.config.dialects import PER_EPOCH, key_in_dialect
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.loss_ratios import Ratios, before_memorising, level_of_chance
+from unstuck.diagnose.loss_ratios import at_evaluations as ratios_at_evaluations
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import Floats
+from unstuck.diagnose.statistics import Floats, false_alarm_z, noise_sd
 
 FIRST_UPDATES = 2  # after two updates of any sensible size the loss is still that of the start
 BITS = 1 / math.log(2)  # a loss in bits over the same in nats: 1.4427
@@ -56,6 +62,16 @@ PLAIN = 2.5  # between the counts 2 and 3: a loss doubled at every evaluation ma
 FAR = 5.0
 BAND = 3.0  # epoch means lag behind by up to 1.5, memorised training text is below by 2 or so (assumption)
 MOVED = 2.0  # times: how much less the ratio varies than the distance where it is a factor (assumption)
+LEAST_EARLY = 2  # ours: two evaluations beside each other that agree, and the first row against guessing
+LEAST_ROWS = 8  # ours: below it neither a fall nor its noise can be told
+# A sum over the tokens or samples of a batch scatters as their mean does, and by the number of tokens in it: 8 % with
+# 150 masked ones (Poisson). What blew up jumps by more (assumption).
+NOISE_OF_SUMS = 0.2
+BATCHES_ALIKE = 0.3  # the last batch of an evaluation is smaller than the others, by half of one in two on average
+SUMMED = (
+    "Where this loss is the one that is differentiated, its gradients (and their norms) are as many times "
+    "too large: AdamW's step does not change, a clip limit and SGD's step do."
+)
 FACTORS = ("accumulation", "batch_size", "world_size", "context")
 
 
@@ -79,28 +95,22 @@ class Factor:
 def check(case: Case) -> Outcome:
     if case.loss is None:
         return CouldNotCheck(("train/loss",))
-    ratios, places = _ratios(case)
+    if (found := _far_above_chance(case)) is not None:
+        return found
+    at_evaluations = ratios_at_evaluations(case)
+    ratios, places = at_evaluations.values, at_evaluations.places
     start = _start_ratio(case)
     if len(ratios) < 2 and start is None:
         return CouldNotCheck(("val/loss, or vocabulary and a loss at the start",))
     counts = _counts(case)
-    factor = _against_validation(case, ratios, places, counts) if len(ratios) >= 2 else None
+    factor = _against_validation(case, at_evaluations, counts) if len(ratios) >= 2 else None
     if factor is not None:
         return _found(case, factor, ratios, places)
+    if (early := _early_factor(case, counts)) is not None:
+        return _found(case, early[0], early[1].values, early[1].places)
     if start is not None and (factor := _against_start(start, counts)) is not None:
         return _found(case, factor, np.array([start]), places[:0])
     return Clear("the losses have one scale")
-
-
-def _ratios(case: Case) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """Training over validation loss at the evaluations within the training log, and their indices in `val`."""
-    if case.val is None or case.loss is None or case.loss_trend is None:
-        return np.zeros(0), np.zeros(0, dtype=np.intp)
-    inside = (case.val.updates >= case.loss.updates[0]) & (case.val.values > 0)
-    level = case.loss_trend.values if len(case.loss) > 4 * len(case.val) else case.loss.values
-    train = np.interp(case.val.updates.astype(np.float64), case.loss.updates.astype(np.float64), level)
-    inside &= train > 0
-    return train[inside] / case.val.values[inside], np.flatnonzero(inside)
 
 
 def _start_ratio(case: Case) -> float | None:
@@ -151,13 +161,14 @@ def _nearest(value: float, counts: dict[tuple[str, ...], float], within: float) 
     return names, near[names]
 
 
-def _against_validation(
-    case: Case, ratios: Floats, places: npt.NDArray[np.intp], counts: dict[tuple[str, ...], float]
-) -> Factor | None:
+def _against_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...], float]) -> Factor | None:
     """A factor between training and validation loss, from all evaluations."""
+    ratios, places = found.values, found.places
     logs = np.log(ratios)
     middle = math.exp(float(np.median(logs)))
-    constant = float(np.abs(logs - math.log(middle)).max()) <= math.log1p(CONSTANT)
+    # the largest of so many deviations, beside the noise of the batches that the rows are of
+    noise = false_alarm_z(len(logs)) * found.noise
+    constant = float(np.abs(logs - math.log(middle)).max()) <= math.log1p(CONSTANT) + noise
     factor = max(middle, 1 / middle)
     scaled = "train/loss" if middle > 1 else "val/loss"
     if constant and (match := _nearest(factor, counts, SAME if middle < 1 else CONSTANT)) is not None:
@@ -181,6 +192,73 @@ def _against_validation(
     if case.setting("label_smoothing"):
         return None  # its floor may be many times a small validation loss
     return Factor("train/loss", early, "a sum, not a mean", (), 0.6)
+
+
+def _early_factor(case: Case, counts: dict[tuple[str, ...], float]) -> tuple[Factor, Ratios] | None:
+    """A factor in the first part of the run, before training samples are memorised.
+
+    Dropout and augmentation raise the training loss about as much, but not that of the start above guessing; a harder
+    validation text leaves the start of training at guessing.
+    """
+    val, loss, found, chance = case.val, case.loss, before_memorising(case), level_of_chance(case)
+    if val is None or loss is None or len(found.values) < LEAST_EARLY or not bool((found.values > 0).all()):
+        return None
+    logs = np.log(found.values)
+    middle = math.exp(float(np.median(logs)))
+    if float(np.abs(logs - math.log(middle)).max()) > math.log1p(CONSTANT):
+        return None
+    match = _nearest(max(middle, 1 / middle), counts, CONSTANT)
+    if match is None or (middle < 1 and not {"accumulation", "world_size"} & set(match[0])):
+        return None
+    first, count = float(loss.values[0]), match[1] if middle > 1 else 1 / match[1]
+    confirmed = False
+    if chance is not None and case.start in (None, "fresh"):
+        # with the factor taken out the first row lies between guessing and what validation is after it
+        if not (1 - CONSTANT) * val.values[0] <= first / count <= (1 + CONSTANT) * chance[0]:
+            return None
+        low = first < (1 - CONSTANT) * min(float(val.values[0]), chance[0])
+        confirmed = first > (1 + SAME) * chance[0] > val.values[0] if middle > 1 else low
+    if (match[1] < PLAIN or len(found.values) <= LEAST_EARLY) and not confirmed:
+        return None
+    if middle > 1:
+        return _summed("train/loss", match[1], match[0], 0.85), found
+    return _divided(match[1], match[0]), found
+
+
+def _far_above_chance(case: Case) -> Found | None:
+    """A loss that falls smoothly and never comes near what a model that knows nothing has: a sum."""
+    loss, trend, chance = case.loss, case.loss_trend, level_of_chance(case)
+    if loss is None or trend is None or chance is None or len(loss) < LEAST_ROWS:
+        return None
+    lowest, first, third = float(trend.values.min()), float(trend.values[0]), len(loss) // 3
+    middle = float(np.median(loss.values[len(loss) // 2 :]))
+    falls = float(np.median(loss.values[-third:])) < float(np.median(loss.values[:third]))
+    noise = case.loss_noise if math.isfinite(case.loss_noise) else noise_sd(loss.values)
+    top = (1 + CONSTANT) * float(loss.values[:third].max())
+    smooth = noise <= NOISE_OF_SUMS * middle and float(loss.values.max()) <= top
+    if lowest < FAR * chance[0] or not falls or not smooth:
+        return None
+    last = len(loss) - 1
+    evidence = [
+        Evidence("train/loss", (int(loss.updates[0]), int(loss.updates[-1])), f"lowest level over {chance[1]}",
+                 lowest / chance[0], FAR, loss.source(last))
+    ]  # fmt: skip
+    told, batch, theirs = "", case.setting("batch_size"), case.setting("evaluation_batch_size")
+    at = ratios_at_evaluations(case)
+    if batch and theirs and batch != theirs and len(at.values):
+        ratio = float(np.median(1 / at.values))
+        if abs(math.log(ratio * batch / theirs)) <= math.log1p(BATCHES_ALIKE):
+            told = f", and validation is {ratio:.2g} x as high with batches of {theirs} beside {batch}"
+            evidence.append(Evidence("val/loss", evidence[0].updates, "validation over training loss, against "
+                                     f"batches of {theirs} and {batch}", ratio, theirs / batch))  # fmt: skip
+    return Found(
+        title=f"Training loss falls from {first:.4g} to {lowest:.4g}, {first / chance[0]:.3g} to "
+        f"{lowest / chance[0]:.3g} x {chance[1]} = {chance[0]:.4g}{told}: a sum, not a mean",
+        evidence=tuple(evidence),
+        confidence=0.9 if told else 0.8,
+        detail=SUMMED,
+        facts={"factor": first / chance[0], "factor_name": None, "series": "train/loss"},
+    )
 
 
 def _is_multiple(case: Case, ratios: Floats, places: npt.NDArray[np.intp]) -> bool:
@@ -243,9 +321,6 @@ def _found(case: Case, factor: Factor, ratios: Floats, places: npt.NDArray[np.in
         title=f"{title} throughout: {said}" if not at_start else f"{title}: {said}",
         evidence=(Evidence(factor.series, span, "ratio", middle, factor.of, source),),
         confidence=factor.sure,
-        detail="Where this loss is the one that is differentiated, its gradients (and their norms) are as many times "
-        "too large: AdamW's step does not change, a clip limit and SGD's step do."
-        if factor.series == "train/loss" and factor.of > 1
-        else "",
+        detail=SUMMED if factor.series == "train/loss" and factor.of > 1 else "",
         facts={"factor": factor.of, "factor_name": _told(factor.settings) or None, "series": factor.series},
     )

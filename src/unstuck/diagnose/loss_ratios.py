@@ -1,0 +1,94 @@
+"""Training loss over validation loss at each evaluation, and over what a model that knows nothing has.
+
+A row of a log may hold the loss of one batch, or the mean since the row before. A mean over an epoch lags behind the
+evaluation at its end; it belongs beside the mean of validation over the same epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.guessing import classes_of
+from unstuck.diagnose.statistics import Floats
+
+MANY_ROWS = 3  # rows of training for each evaluation: enough that a running mean of 5 does not reach over two of them
+LEAST_WINDOW = 5  # points of the shortest trend (statistics.trend)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """Training over validation loss.
+
+    Attributes:
+        values: shape (n,).
+        places: their indices in `case.val`, shape (n,).
+        noise: relative standard deviation of one of them that the batches' noise leaves.
+    """
+
+    values: Floats
+    places: npt.NDArray[np.intp]
+    noise: float = 0.0
+
+
+def at_evaluations(case: Case) -> Ratios:
+    """The ratios at the evaluations that lie within the training log."""
+    if case.val is None or case.loss is None or case.loss_trend is None:
+        return Ratios(np.zeros(0), np.zeros(0, dtype=np.intp))
+    inside = (case.val.updates >= case.loss.updates[0]) & (case.val.values > 0)
+    smoothed = len(case.loss) > MANY_ROWS * len(case.val)
+    level = case.loss_trend.values if smoothed else case.loss.values
+    train = np.interp(case.val.updates.astype(np.float64), case.loss.updates.astype(np.float64), level)
+    inside &= train > 0
+    noise = 0.0
+    if smoothed:
+        middle = float(np.median(np.abs(case.loss.values[len(case.loss) // 2 :])))
+        noise = float(np.nan_to_num(case.loss_noise)) / middle / math.sqrt(LEAST_WINDOW) if middle > 0 else 0.0
+    return Ratios(train[inside] / case.val.values[inside], np.flatnonzero(inside), noise)
+
+
+def over_epochs(case: Case) -> Ratios:
+    """Where each row has both losses: training over the mean of validation since the row before.
+
+    That mean is the logarithmic one, exact where the loss falls exponentially. The first row has no row before: it is
+    left out unless validation was evaluated at update 0.
+    """
+    val, loss = case.val, case.loss
+    none = Ratios(np.zeros(0), np.zeros(0, dtype=np.intp))
+    if val is None or loss is None or len(val) < 2 or bool((val.values <= 0).any()):
+        return none
+    rows = {int(update): place for place, update in enumerate(loss.updates)}
+    places = np.array([i for i in range(1, len(val)) if int(val.updates[i]) in rows], dtype=np.intp)
+    if len(places) < len(val) - 1 or len(loss) > len(val):
+        return none
+    before, after = val.values[places - 1], val.values[places]
+    logs = np.log(before / after)
+    means = np.where(np.abs(logs) < 1e-6, after, (before - after) / np.where(logs == 0, 1.0, logs))
+    train = np.array([loss.values[rows[int(val.updates[i])]] for i in places])
+    return Ratios(train / means, places)
+
+
+def before_memorising(case: Case) -> Ratios:
+    """The ratios of the first part of the run: half of the epochs, else a third of the evaluations without the first.
+
+    At the first evaluation the loss falls so fast that a running mean of training lags behind it.
+    """
+    epochs = over_epochs(case)
+    if len(epochs.values):
+        half = len(epochs.values) // 2
+        return Ratios(epochs.values[:half], epochs.places[:half])
+    found = at_evaluations(case)
+    part = slice(1, max(1, len(found.values) // 3))
+    return Ratios(found.values[part], found.places[part], found.noise)
+
+
+def level_of_chance(case: Case) -> tuple[float, str] | None:
+    """(loss, name) of a model that gives every token or class the same probability; None where neither is known."""
+    if case.is_token_loss and case.chance:
+        return case.chance, "ln V"
+    classes = classes_of(case)
+    return (math.log(classes), f"ln {classes}") if classes else None
