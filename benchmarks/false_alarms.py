@@ -2,9 +2,9 @@
 
     python benchmarks/false_alarms.py [--seeds 50] [--first-seed 0] [--shape NAME] [--verbose]
 
-Sixteen shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval, gap)
-are put through every rule. A finding of severity error or warning is a false alarm; notes are counted apart. Nothing
-here is taken from a real log; thresholds of the rules are not fitted to it: it shows what they do.
+Twenty-one shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval,
+gap) are put through every rule. A finding of severity error or warning is a false alarm; notes are counted apart.
+Nothing here is taken from a real log; thresholds of the rules are not fitted to it: it shows what they do.
 """
 
 from __future__ import annotations
@@ -250,6 +250,57 @@ def warm_restarts(m: Maker) -> None:
     m.settings(schedule="restarts", schedule_cycles=cycles, warmup_updates=0)
 
 
+def dropout_by_epoch(m: Maker) -> None:
+    """One row per epoch: the training loss is the epoch's mean with dropout, the validation loss that of its end."""
+    rng, epochs = m.rng, int(m.rng.integers(8, 30))
+    knee, floor = float(rng.uniform(0.5, 4)), float(rng.uniform(0.2, 0.9))
+    fine = power_law(np.arange(0, epochs, 0.05), 2.3, floor, 1.0, knee)
+    means = fine.reshape(epochs, -1).mean(axis=1)
+    ends = power_law(np.arange(1, epochs + 1).astype(np.float64), 2.3, floor, 1.0, knee)
+    e, samples = np.arange(1, epochs + 1).astype(np.float64), int(rng.integers(200, 5000))
+    gap = float(rng.uniform(0.0, 0.03)) * e / epochs * (2.3 - floor)
+    m.log("train/loss", e * 100, means * float(rng.uniform(1.05, 1.3)) * np.exp(m.noise(epochs, 0.004)))
+    fixed = 1 + float(rng.normal()) / math.sqrt(samples)  # the error of the sample, the same in every evaluation
+    m.log("val/loss", e * 100, (ends + gap) * fixed * np.exp(m.noise(epochs, 0.015)))
+    m.log("epoch", e * 100, e)
+    m.settings(task="classification", optimizer="adamw", learning_rate=1e-3, batch_size=64, train_samples=6400,
+               validation_samples=samples, epochs=epochs)  # fmt: skip
+
+
+def few_validation_tokens(m: Maker) -> None:
+    """A fixed validation set of a few hundred to a few thousand tokens: its error is the same in every evaluation."""
+    pretraining(m, val_sd=float(m.rng.uniform(0.0005, 0.003)))
+    tokens = int(m.rng.integers(300, 8000))
+    val = m.run.series["val/loss"]
+    m.log("val/loss", val.updates.astype(np.float64), val.values * (1 + float(m.rng.normal()) / math.sqrt(tokens)))
+    m.settings(validation_tokens=tokens, patience=5)
+
+
+def wandering_validation(m: Maker) -> None:
+    """A validation level that wanders by a few per cent with a memory of several evaluations, in a noisy run."""
+    pretraining(m, sd=float(m.rng.uniform(0.05, 0.15)))
+    val = m.run.series["val/loss"]
+    wander = m.noise(len(val), float(m.rng.uniform(0.005, 0.02)), r=float(m.rng.uniform(0.3, 0.9)))
+    m.log("val/loss", val.updates.astype(np.float64), val.values * (1 + wander))
+
+
+def constant_rate(m: Maker) -> None:
+    """A short run at a constant rate whose loss still falls as a power law, under the noise of small batches."""
+    total = int(m.rng.integers(300, 2000))
+    pretraining(m, total=total, every=int(m.rng.choice([1, 5])), sd=float(m.rng.uniform(0.05, 0.2)))
+    u = m.run.series["train/loss"].updates.astype(np.float64)
+    m.log("lr/all", u, 6e-4 * np.minimum(1.0, u / m.run.setting("warmup_updates")))
+    m.settings(schedule="constant", min_learning_rate=6e-4)
+
+
+def averaged_weights(m: Maker) -> None:
+    """Validation of averaged weights: far behind training at first, level with it later."""
+    pretraining(m)
+    val = m.run.series["val/loss"]
+    behind = float(m.rng.uniform(0.3, 2)) * np.exp(-val.updates / (m.run.updates * float(m.rng.uniform(0.02, 0.15))))
+    m.log("val/loss", val.updates.astype(np.float64), val.values + behind * (val.updates > 0))
+
+
 SHAPES: dict[str, Callable[[Maker], None]] = {
     "power law, cosine": pretraining,
     "warm-up bump": lambda m: pretraining(m, bump=float(m.rng.uniform(0.1, 0.4))),
@@ -267,6 +318,11 @@ SHAPES: dict[str, Callable[[Maker], None]] = {
     "classifier by epoch": classifier_by_epoch,
     "regression by epoch": regression,
     "planned warm restarts": warm_restarts,
+    "dropout by epoch": dropout_by_epoch,
+    "few validation tokens": few_validation_tokens,
+    "wandering validation": wandering_validation,
+    "constant rate": constant_rate,
+    "averaged weights": averaged_weights,
 }
 
 

@@ -123,6 +123,10 @@ def _fault_label(record: Record, healthy: list[Record], spread: float) -> Label:
     for name in record["names"]:
         fault = FAULTS[name]
         measure, least = effect(fault.effect, record, healthy, spread)
+        if name == "validation-shifted" and misreport(record) < LEAST_MISREPORT:
+            measure = (
+                0.0  # its samples came out no harder than the sound ones: there is no gap that a record could show
+            )
         label.effects[name] = measure
         accepted |= {*fault.expected, *fault.accepted}
         if measure >= least:

@@ -88,6 +88,43 @@ def test_cortexgpt_a_horizon_in_micro_batches(tmp_path: Path) -> None:
     assert next(iter(findings(bare))) in ("loss-at-chance", "lr-too-low")
 
 
+def test_navier_stokes_a_sum_an_idle_scheduler_and_a_norm_before_clipping(tmp_path: Path) -> None:
+    """I2: the guide lowers the rate, raises the clip and shortens the patience after these six epochs."""
+    settings = "batch_size: 8, optimizer: AdamW, loss: relative L2, shuffle: False"
+    plateau = "scheduler: ReduceLROnPlateau(patience=5, factor=0.5), grad_clip: 2.0"
+    validation = (0.8294, 0.5869, 0.6093, 0.6127, 0.6011, 0.5884)
+    epochs = tmp_path / "run_4.log"
+    epochs.write_text(
+        f"lr: 2e-5, {settings}, {plateau}\n"
+        + "".join(
+            f"Epoch {e + 1}/100: train_loss={train:.4f} val_loss={loss:.4f} grad_norm={18.4 + 0.4 * e:.2f} "
+            "lr=2.00e-05\n"
+            for e, (train, loss) in enumerate(zip((7.9, 6.7, 5.9, 5.4, 5.1, 4.9), validation, strict=True))
+        ),
+        encoding="utf-8",
+    )
+    found = findings(epochs)
+    assert "the sum over batch_size = 8" in found["loss-not-per-token"]["title"]
+    assert "norms before clipping" in found["gradient-norm-preclip"]["title"]
+    assert "the earliest is epoch 8" in found["plateau-scheduler-idle"]["title"]  # counted from 1; epoch 7 from 0
+    assert "predicting zero gives 1" in found["loss-at-chance"]["title"]
+    assert "shuffle is False" in found["order-unshuffled"]["title"]
+    assert not {"lr-too-high", "gradient-exploding", "clip-never-active"} & found.keys()
+
+    paths = []
+    for place, (rate, level) in enumerate(((3e-4, 0.42), (1e-4, 0.47), (5e-5, 0.52), (2e-5, 0.587), (1e-5, 0.889))):
+        path = tmp_path / "history" / f"run_{place}.log"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            f"lr: {rate:g}, {settings}, grad_clip: 2.0\n"
+            + "".join(f"Epoch {e}/10: val_loss={level + 0.3 * 0.4**e:.4f} lr={rate:.2e}\n" for e in range(1, 11)),
+            encoding="utf-8",
+        )
+        paths.append(path)
+    told = diagnosed(*paths)["history"]["findings"]
+    assert any(one["rule"] == "lr-too-low" and "lowered four times" in one["title"] for one in told), told
+
+
 def test_ltg_bert_three_devices_in_the_learning_rate(tmp_path: Path) -> None:
     """I3: 8.44e-05 = 1e-4 x 24 x 3 x 3 / 256 says that an update has 216 samples and not 72; int(0.1) is no warm-up."""
     noise = np.random.default_rng(3).normal(0, 0.02, 1501)

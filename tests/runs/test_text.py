@@ -131,6 +131,8 @@ HEADERS = (
     "LEARNING_RATE=1e-3 \\\nBATCH_SIZE=32 \\\nOPTIMIZER=adamw \\\npython train.py\n",
     "+ python train.py --lr 1e-3 --batch_size=32 --optimizer adamw\n",
     "Learning rate: 0.001, Batch size: 32, Optimizer: AdamW\n",
+    "lr: 1e-3, batch_size: 32, optimizer: AdamW, scheduler: ReduceLROnPlateau(patience=5, factor=0.5)\n",
+    "Optimizer: AdamW (lr=1e-3, weight_decay=1e-4), batch size: 32\n",
 )
 
 
@@ -141,6 +143,28 @@ def test_settings_of_the_header(header: str, tmp_path: Path) -> None:
     assert run.settings["batch_size"].source.file == "train.log"
     assert 1 <= (run.settings["batch_size"].source.line or 0) <= header.count("\n")
     assert run.series["train/loss"].updates.tolist() == [0, 10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("header", "settings"),
+    [
+        ("Scheduler: ReduceLROnPlateau(patience=5)\n", {"schedule": "plateau", "patience": 5}),
+        ("Using ReduceLROnPlateau(opt, 'min', patience=5, factor=0.1) from now on\n",
+         {"schedule": "plateau", "patience": 5, "plateau_factor": 0.1}),
+        ("lr: 2e-5, clip: 2.0, scheduler: CosineAnnealingLR(T_max=50, eta_min=1e-6)\n",
+         {"learning_rate": 2e-5, "clip_norm": 2.0, "schedule": "cosine", "horizon_updates": 50}),
+        ("INFO - built AdamW(lr=3e-4, weight_decay=0.1)\n",
+         {"optimizer": "adamw", "learning_rate": 3e-4, "weight_decay": 0.1}),
+    ],
+)  # fmt: skip
+def test_calls_of_schedulers_and_optimizers_are_settings(header: str, settings: dict[str, object], tmp_path: Path):
+    (run,) = read(tmp_path, header + rows(5))
+    assert {name: run.setting(name) for name in settings} == settings
+
+
+def test_calls_of_other_things_are_no_settings(tmp_path: Path) -> None:
+    (run,) = read(tmp_path, "Linear(in_features=8, out_features=2)\nEarlyStopping(patience=3)\n" + rows(5))
+    assert run.settings == {}
 
 
 def test_counts_and_totals_become_settings_with_their_line(tmp_path: Path) -> None:

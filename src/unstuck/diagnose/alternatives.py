@@ -97,7 +97,7 @@ ALTERNATIVES: dict[str, tuple[Alternative, ...]] = {
         Alternative("data in a fixed or sorted order", "shuffle: swings of an epoch's length go", _shuffles),
     ),
     "validation-shifted": (
-        Alternative("dropout or augmentation in training", "evaluate some training data in evaluation mode", _never),
+        Alternative("training data in the order of the file", "shuffle the training data", _shuffles),
     ),
     "loss-implausibly-low": (
         Alternative("text that is far more regular than usual", "train on a known text with the same settings", _never),

@@ -57,13 +57,15 @@ _EQUALS = re.compile(
 )
 _COLONS = re.compile(r"(?<!\S)([A-Za-z_]\w*):([^\s:]+)(?!\S)")
 _COMMAS = re.compile(
-    r"(?:^|[,;|] *|: )([A-Za-z][\w ]{1,30}?): ?(\d{1,3}(?:,\d{3})+|[\w.+-]+)(?= ?[;|(]| ?,(?!\d{3})|\s*$)"
+    r"(?:^|[,;|] *|: )([A-Za-z][\w ]{1,30}?): ?"
+    r"(\d{1,3}(?:,\d{3})+|[\w.+-]+(?: [\w.+-]+){0,2})(?= ?[;|(]| ?,(?!\d{3})|\s*$)"
 )
 _FLAGS = re.compile(r"(?<!\S)--?([A-Za-z_][\w.\-]+)(?:[= ]+(?!-{1,2}[A-Za-z])(\"[^\"]{0,300}+\"|'[^']{0,300}+'|\S+))?")
 _CALL = re.compile(r"\b([A-Z]\w{2,40})( ?)\((?:[^()]|\([^()]{0,100}\)){1,400}+\)")
 _SCHEDULERS = frozenset(name for kind, names in SCHEDULES.items() for name in names if len(name) > 8)
 _LIKELY = re.compile(r"[:=|]|\.{3}| --?\w")
 _BARE = re.compile(r"[\w./+:@\\-]{1,80}\Z")
+_WORDED = re.compile(r"[\w.+-]{1,40}(?: [\w.+-]{1,40}){1,2}\Z")
 _COUNTED = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?) ?([kKMB]?)(?:\b|$)(?: [A-Za-z/()-]+){0,3}\Z")
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "yes": True, "no": False}
 
@@ -108,7 +110,8 @@ def pairs_of(text: str) -> list[tuple[str, Any]]:
         if sum(known(key) is not None for key, _ in pairs) >= 2:
             return pairs
     for pattern, least in ((_EQUALS, 3), (_COLONS, 2), (_COMMAS, 2)):
-        pairs = [(found[1], _value(found[2])) for found in pattern.finditer(text)][:MAX_KEYS]
+        named = pattern is _COMMAS  # commas bound a value of several words
+        pairs = [(found[1], _value(found[2], named)) for found in pattern.finditer(text)][:MAX_KEYS]
         if len(pairs) >= least and any(known(key) for key, _ in pairs):
             return [(key, value) for key, value in pairs if value is not _UNREADABLE]
     if " --" in text:
@@ -151,8 +154,8 @@ def read_settings(lines: Iterable[tuple[int, str]], file: str) -> dict[str, Sett
 _UNREADABLE = object()
 
 
-def _value(written: str) -> Any:
-    """A printed value: a literal, a number with its unit, or a bare word; else unreadable."""
+def _value(written: str, words: bool = False) -> Any:
+    """A printed value: a literal, a number with its unit, or a bare word (with `words` several); else unreadable."""
     text = written.strip().rstrip(",;\\|").strip()
     if text.count("'") % 2 == 0:
         text = re.sub(r" +#.*\Z", "", text)
@@ -165,7 +168,7 @@ def _value(written: str) -> Any:
     if (found := _COUNTED.match(text)) is not None:
         number = float(found[1].replace(",", "")) * {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}[found[2]]
         return int(number) if number.is_integer() and "e" not in found[1].lower() else number
-    return text.strip("\"'") if _BARE.match(text.strip("\"'")) else _UNREADABLE
+    return bare if _BARE.match(bare := text.strip("\"'")) or (words and _WORDED.match(bare)) else _UNREADABLE
 
 
 def _without_calls(text: str) -> tuple[str, list[tuple[str, Any]]]:

@@ -3,7 +3,8 @@
 Finds
 A configuration that switches shuffling of the training data off; a training accuracy that alternates between all right
 and all wrong, so that each batch holds one class; a loss whose jumps within an epoch come again at the same places in
-every epoch.
+every epoch. As a note: within the first epoch validation lies far above training and the gap closes again, as it does
+where the first part of the data is of one kind.
 
 Why it matters
 Neighbouring samples are alike in most files (one author, one class, one trajectory), so a fixed order gives batches
@@ -12,7 +13,7 @@ that all pull one way and pull back later. In incident I2 the training fields ca
 Evidence needed
 The configuration; or the accuracy of each training batch of at least 8; or `train/loss` over three epochs and their
 length (steps per epoch, or samples and batch, or the logged epoch), with at least 30 pairs of points at the same place
-of two epochs.
+of two epochs; or 5 evaluations and the training loss within one epoch.
 
 Not when
 The switch belongs to validation or test data; a trend, a sawtooth of the epochs or a running mean, which leave no jumps
@@ -36,6 +37,7 @@ import numpy as np
 from unstuck.diagnose.arithmetic import PER_EPOCH
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import micro_batches_per_epoch
+from unstuck.diagnose.gap import Gap, gap_at_start
 from unstuck.diagnose.lr_curve import comeback
 from unstuck.diagnose.own_keys import own_number, own_settings
 from unstuck.diagnose.periodic import Repeat, at_period, searched
@@ -45,6 +47,8 @@ from unstuck.runs import Setting
 SWITCHES = frozenset({"shuffle", "train_shuffle", "shuffle_train", "shuffle_data", "data_shuffle",
                       "shuffle_train_data", "shuffle_dataset"})  # fmt: skip
 SAMPLING = frozenset({"train_sampling_strategy"})  # transformers 5
+# Validation of averaged weights starts behind training whatever the order of the data (timm, diffusers, ultralytics).
+AVERAGED = frozenset({"ema", "use_ema", "model_ema", "ema_decay", "model_ema_decay", "swa", "use_swa"})
 STREAMS = frozenset({"streaming", "stream", "iterable", "use_streaming"})
 # Batches of mixed classes at an accuracy p are all wrong with (1 - p)^8 and all right with p^8, and not both likely:
 # three falls from one to the other have at most (1/2)^(2 x 3 x 8) a chance (p = 1/2) at batch 8.
@@ -70,6 +74,9 @@ def check(case: Case) -> Outcome:
         return Clear(f"{switch[0].key} is {switch[0].value}")
     if looked:
         return Clear("the loss does not repeat itself from epoch to epoch")
+    gap = None if any(s.value not in NO for s in own_settings(case.run, AVERAGED)) else gap_at_start(case)
+    if gap is not None and gap.seen <= 1 and gap.early > gap.threshold and gap.closes:
+        return _by_gap(case, gap)
     return CouldNotCheck(("shuffle", "train/loss over three epochs and their length"))
 
 
@@ -129,6 +136,21 @@ def _by_log(case: Case, repeat: Repeat) -> Found:
     )
     detail = "A fixed order that was shuffled once looks the same; a sorted one is what harms."
     return Found(title, (_evidence(case, repeat),), 0.7, "note", detail, {"period": repeat.period})
+
+
+def _by_gap(case: Case, gap: Gap) -> Found:
+    """Data that were never seen twice cannot have been memorised, and other text would have stayed as far away."""
+    span = (0 if case.val is None else int(case.val.updates[gap.first]), int(case.run.updates))
+    title = (
+        f"Within one epoch validation was {gap.early:.3g} above training and came back to {max(0.0, gap.final):.3g}: "
+        "the first of the data may be of one kind"
+    )
+    evidence = Evidence("val/loss", span, "gap to training in the first evaluations", gap.early, gap.threshold)
+    detail = (
+        "Validation of averaged weights or with batch normalisation lags as well: look whether the training data are "
+        "shuffled, which tells."
+    )
+    return Found(title, (evidence,), 0.5, "note", detail, {"gap": gap.early, "final_gap": gap.final})
 
 
 def _evidence(case: Case, repeat: Repeat) -> Evidence:

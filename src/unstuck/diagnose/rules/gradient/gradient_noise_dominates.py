@@ -3,14 +3,16 @@
 Finds
 A fresh run with a batch far below the critical batch size, whose loss has made no progress beyond noise over its
 second half although it is far from a floor, and whose scatter from point to point exceeds all progress of that half
-many times.
+many times. Where tokens cannot be counted: a fresh run of one sample per update whose progress, while the learning rate
+was at least half of its peak, does not stand out from its noise.
 
 Why it matters
 At a batch far below the noise scale each update is mostly noise; with a learning rate made for larger batches the
 loss stalls at a level set by the noise.
 
 Evidence needed
-Batch size and context (tokens per update), 60 points of the training loss, a vocabulary.
+Batch size and context (tokens per update), 60 points of the training loss, a vocabulary. Of other tasks the batch size
+and 15 points at a high learning rate.
 
 Not when
 A small batch whose loss still falls: noisy but sound (a small batch is sample-efficient at a fitting learning rate). A
@@ -29,9 +31,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import fall, noise_sd
+from unstuck.diagnose.statistics import fall, false_alarm_z, noise_sd
+from unstuck.runs import Series
 
 MIN_POINTS = 60  # 30 in the second half, 10 in each of its outer thirds
 FAR_BELOW = 0.01  # a hundredth of the critical batch: 99 % of an update's squared length is noise (McCandlish eq. 2.9)
@@ -41,18 +46,20 @@ FAR_BELOW = 0.01  # a hundredth of the critical batch: 99 % of an update's squar
 KAPLAN_VOCABULARY = 50_257
 SCATTER_OVER_PROGRESS = 5.0  # scatter of one logged loss against the progress of half a run
 FLOOR_SHARE = 0.35  # of ln V: half of the unigram entropy; a loss below it has learnt context
+# Samples, assumption: McCandlish et al. measured tens at the start of MNIST, their smallest task, and hundreds to many
+# thousands later and elsewhere. A hundredth of it is a batch of one.
+CRITICAL_SAMPLES = 100
+LEAST_IN_WINDOW = 15  # its outer thirds are 5 points each
+LEARNT = 0.05  # of the first loss: learnt, as far as a curve can show (see loss-plateau)
 
 
 @rule(code="GR005", stages="LV", severity="warning", explains=("loss-plateau", "validation-noisy"))
 def check(case: Case) -> Outcome:
     loss, tokens = case.loss, case.tokens_per_update
-    missing = tuple(
-        name
-        for name, value in (("train/loss", loss), ("batch_size and context", tokens), ("vocabulary", case.chance))
-        if value is None
-    )
-    if loss is None or tokens is None or case.chance is None:
-        return CouldNotCheck(missing)
+    if loss is None:
+        return CouldNotCheck(("train/loss",))
+    if tokens is None or case.chance is None or not case.is_token_loss:
+        return _by_samples(case, loss)
     if len(loss) < MIN_POINTS:
         return CouldNotCheck((f"{MIN_POINTS} points of train/loss",))
     half = loss.values[len(loss) // 2 :]
@@ -61,8 +68,8 @@ def check(case: Case) -> Outcome:
     critical = math.exp(min(700.0, math.log(2e8) - math.log(scaled) / 0.21)) if level > 0 else math.inf
     if tokens >= FAR_BELOW * critical:
         return Clear("the batch is within a hundredth of the critical batch")
-    if case.start in ("pretrained", "checkpoint") or not case.is_token_loss:
-        return Clear("not a fresh language model")
+    if case.start in ("pretrained", "checkpoint"):
+        return Clear("not a fresh model")
     fell, error = fall(half)
     scatter = noise_sd(half)
     if fell > 2 * error or level < FLOOR_SHARE * case.chance:
@@ -82,3 +89,57 @@ def check(case: Case) -> Outcome:
         detail="The scatter of the loss stands in for the gradient noise, which a log alone does not show.",
         facts={"tokens_per_update": tokens, "critical_tokens": critical, "scatter": scatter, "progress": fell},
     )
+
+
+def _by_samples(case: Case, loss: Series) -> Outcome:
+    """A batch of one, by what the loss did while the rate was high: an annealed end is quiet whatever the batch."""
+    samples = case.sequences_per_update
+    if samples is None:
+        return CouldNotCheck(("batch_size",))
+    if samples > FAR_BELOW * CRITICAL_SAMPLES:
+        return Clear("more than one sample per update, and no tokens to count")
+    if case.start in ("pretrained", "checkpoint"):
+        return Clear("not a fresh model")
+    window = _at_high_rate(case, loss)
+    if len(window) < LEAST_IN_WINDOW:
+        return CouldNotCheck((f"{LEAST_IN_WINDOW} points of train/loss at a high learning rate",))
+    fell, error = fall(window.values)
+    scatter, limit = noise_sd(window.values), false_alarm_z(1)
+    if scatter == 0 or fell > limit * error or float(window.values.mean()) < LEARNT * float(loss.values[0]):
+        return Clear("the loss falls beyond its noise, or is near zero")
+    stalled = fell < 2 * error and scatter >= SCATTER_OVER_PROGRESS * max(abs(fell), error)
+    span = (int(window.updates[0]), int(window.updates[-1]))
+    return Found(
+        title=f"{samples:g} sample per update: at a high rate the loss fell by {max(0.0, fell):.2g}, "
+        f"which a scatter of {scatter:.2g} hides",
+        evidence=(
+            Evidence(
+                "train/loss",
+                span,
+                "fall at a high rate, in its standard errors",
+                fell / error if error else 0.0,
+                limit,
+                window.source(-1),
+            ),
+        ),
+        confidence=0.6,
+        severity="warning" if stalled else "note",
+        detail="Nearly all of such an update is noise. "
+        "The scatter of the loss stands in for the gradient noise, which a log alone does not show.",
+        facts={
+            "samples_per_update": samples,
+            "critical_samples": CRITICAL_SAMPLES,
+            "scatter": scatter,
+            "progress": fell,
+        },
+    )
+
+
+def _at_high_rate(case: Case, loss: Series) -> Series:
+    """The points from the peak of the learning rate on at which it was at least half of that; the second half of the
+    run where no rate is logged."""
+    if case.lr is None or len(case.lr) < 3:
+        return loss.where(np.arange(len(loss)) >= len(loss) // 2)
+    rate = np.interp(loss.updates, case.lr.updates, case.lr.values)
+    reached = np.arange(len(loss)) >= int(np.argmax(rate >= 0.95 * rate.max()))  # 0.95: schedules start to fall slowly
+    return loss.where(reached & (rate >= 0.5 * rate.max()))

@@ -92,8 +92,9 @@ def check(case: Case) -> Outcome:
     # 2 standard errors: the largest fall that the data still allow must be less than half of an ordinary gain
     needed = RESOLUTION * abs(level) * E_FOLDS / np.log(2)
     if not fell + 2 * error < needed:
-        if fell < needed and 2 * error > needed:
-            return CouldNotCheck(("a quieter loss: its noise hides the fall that a sound run would show",))
+        if 2 * error > needed:
+            hidden = f"a quieter loss: its noise hides falls below {3 * error:.2g}, and a sound run shows {needed:.2g}"
+            return _stood_still(case) or CouldNotCheck((hidden,))
         return _stood_still(case) or Clear("still falling")
     if fell < -3 * error and fell < -RESOLUTION * abs(level):
         return Clear("the loss rises: not a plateau")

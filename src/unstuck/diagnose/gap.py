@@ -1,0 +1,196 @@
+"""The gap between validation and training while no sample has been seen twice, when nothing can have been memorised.
+
+Two kinds of logs. Where several evaluations fall into the first epoch, they are compared with the training loss there.
+Where there is one row per epoch, its training loss is the mean over the epoch and its validation loss that of the end:
+of a loss that falls ever more slowly the value at the end of the first epoch is no more than the mean of the first two
+rows (f is convex: 2 f(t) <= f(t - s) + f(t + s), integrated over s from 0 to 1), so a validation loss above that is a
+gap after a single pass.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from unstuck.diagnose.case import Case
+from unstuck.diagnose.expected_lr import micro_batches_per_epoch
+from unstuck.diagnose.statistics import Floats, false_alarm_z, validation_standard_error
+
+# 10 %: nanoGPT's shakespeare_char, whose validation is the tail of one book, is 5 % apart after one epoch.
+MATERIAL_SHARE = 0.10
+FIRST_PART = 0.15  # of the run: memorisation that early has a long run of overfitting behind it
+# A gap that is there from the start keeps its size; memorisation at least doubles it.
+KEEPS = 0.5
+CARRIED = 0.25  # in a sound run most of what training gains carries over to validation (see loss-plateau)
+FEW = 3  # evaluations whose median is the gap at the start and at the end
+# Standard deviation of the loss of one sample as a share of the mean. Classes: close to exponential, as for one token
+# (statistics.validation_standard_error); documents: a tenth, their spread in web text is that or more. Assumptions.
+CLASS_SPREAD, SAMPLE_SPREAD = 1.0, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Validation above training early and late in the run.
+
+    Attributes:
+        first: index of the first evaluation that counts.
+        early: median gap of the first evaluations that count.
+        final: median gap of the last three.
+        threshold: gap that is material and that noise and sampling pass once in a thousand runs.
+        closes: whether the gap, as a share of the loss, more than halves and is no longer material at the end.
+        grows: whether the gap at the end is more than twice the early one.
+        seen: epochs that the run covers; nan where unknown.
+        sure: whether memory of a first pass cannot have made it.
+    """
+
+    first: int
+    early: float
+    final: float
+    threshold: float
+    closes: bool
+    grows: bool
+    seen: float
+    sure: bool = True
+
+
+def gap_at_start(case: Case) -> Gap | None:
+    """The gap while no sample came twice; None where no evaluations show it or the two losses are not both there."""
+    val, train = case.val, case.train_at_evaluations
+    if val is None or train is None or case.loss is None:
+        return None
+    if one_row_per_epoch(case):
+        return _by_rows(case, val.values, case.loss.values)
+    end, share = end_of_first_epoch(case), MATERIAL_SHARE
+    seen = math.nan if not end else case.run.updates / end
+    if end is None:
+        # unknown when text comes back: only the very first evaluations count, and the gap must be twice as large
+        end, share = FIRST_PART * float(case.run.updates), 2 * MATERIAL_SHARE
+    # an untrained model has no gap whatever the splits: only evaluations after the training log began count
+    counts = (val.updates >= max(1, int(case.loss.updates[0]))) & (val.updates <= end)
+    gaps = val.values - train
+    first = int(np.argmax(counts))
+    if counts.sum() == 1 and not math.isnan(seen) and len(val) - first >= FEW + 2:
+        return _borne_out(case, first, gaps, float(gaps[first]), float(val.values[first]), MATERIAL_SHARE, 1)
+    if counts.sum() < 2:
+        return None
+    return _gap(case, first, val.values[counts][:FEW], gaps[counts][:FEW], gaps, share, seen)
+
+
+def _by_rows(case: Case, val: Floats, train: Floats) -> Gap | None:
+    """From rows of one epoch each. The second row has seen what it trains on once before, so the gap of the first two
+    must be twice as large, as where the epoch is unknown. A model that remembers most of a loss after one pass makes
+    such rows as well (simulated: in one of three runs if 63 % of it goes within an epoch, in one of 300 if 39 %), so it
+    is sure only where validation lies above the first row itself, of which nothing was seen before."""
+    if len(val) < FEW + 2:
+        return None
+    at_end = train[:2] if case.start in ("pretrained", "checkpoint") else (train[:2] + train[1:3]) / 2
+    early, level = float((val[:2] - at_end).mean()), float(val[:2].mean())
+    gap = _borne_out(case, 0, val - train, early, level, 2 * MATERIAL_SHARE, 2)
+    return gap and replace(gap, sure=bool(val[0] - train[0] > MATERIAL_SHARE * val[0] + 2 * _noise(case)))
+
+
+def _borne_out(
+    case: Case, first: int, gaps: Floats, early: float, level: float, share: float, points: int
+) -> Gap | None:
+    """A gap that few evaluations show, where the next ones bear it out; None where they do not.
+
+    The gap has to stay, and validation to follow training: a model that remembers what it saw once (Howard, Whitaker
+    2023, "Can LLMs learn from a single example?") opens a gap while validation stands.
+
+    Args:
+        early: mean gap of the first `points` evaluations that count, at a validation loss of `level`.
+    """
+    val = case.val
+    assert val is not None
+    # 2 standard errors, because the gap of all rows has to be shown at one in a thousand besides
+    noise = math.hypot(_noise(case) / math.sqrt(points), sampling_error(case, level)[0])
+    begins = max(share * level, 2 * noise)
+    gap = replace(
+        _gap(case, first, val.values[first:][:points], gaps[first:][:points], gaps, MATERIAL_SHARE, math.nan),
+        early=early,
+        threshold=begins,
+        grows=early < KEEPS * float(np.median(gaps[-FEW:])),
+    )
+    if early <= begins:
+        return gap
+    values, train = val.values[first:], val.values[first:] - gaps[first:]
+    shown = float(np.median(gaps)) > _threshold(case, float(np.median(values)), MATERIAL_SHARE, len(values))
+    stays = bool(np.all(gaps[first + 1 : first + FEW] > MATERIAL_SHARE * values[1:FEW]))
+    follows = bool(values[0] - values[1:FEW].min() >= CARRIED * (train[0] - train[1:FEW].min()))
+    return gap if shown and stays and follows else None
+
+
+def _gap(case: Case, first: int, levels: Floats, early: Floats, gaps: Floats, share: float, seen: float) -> Gap:
+    val = case.val
+    assert val is not None
+    level, late = float(np.median(levels)), float(np.median(val.values[-FEW:]))
+    at_start, final = float(np.median(early)), float(np.median(gaps[-FEW:]))
+    relative = final / late / (at_start / level) if level > 0 and late > 0 and at_start > 0 else 1.0
+    closes = relative < KEEPS and final < share * late
+    return Gap(first, at_start, final, _threshold(case, level, share), closes, at_start < KEEPS * final, seen)
+
+
+def _threshold(case: Case, level: float, share: float, points: int = FEW) -> float:
+    """The median gap of so many points that is material, and beyond their noise and the validation sample's error."""
+    # the error of a median is 1.25 sd / sqrt(n); the sample is the same each time, so its error does not average out
+    noise = math.hypot(1.25 / math.sqrt(points) * _noise(case), sampling_error(case, level)[0])
+    return max(share * level, false_alarm_z(1) * noise)
+
+
+def _noise(case: Case) -> float:
+    """Standard deviation of a gap between single points, as far as it is known."""
+    return math.hypot(*(noise if math.isfinite(noise) else 0.0 for noise in (case.val_noise, case.loss_noise)))
+
+
+def sampling_error(case: Case, level: float) -> tuple[float, str]:
+    """Standard error that the tokens or samples of an evaluation leave of a loss near `level`, and what they are;
+    0.0 and "" where their number is unknown."""
+    tokens, samples = case.setting("validation_tokens"), case.setting("validation_samples")
+    if samples and not tokens and case.setting("context"):
+        tokens = samples * case.setting("context")
+    if tokens and case.is_token_loss:
+        return validation_standard_error(level, tokens), f"{int(tokens):,} tokens"
+    if not samples:
+        return 0.0, ""
+    spread = CLASS_SPREAD if case.setting("task") == "classification" else SAMPLE_SPREAD
+    return spread * level / math.sqrt(samples), f"{int(samples):,} samples"
+
+
+def one_row_per_epoch(case: Case) -> bool:
+    """Whether training and validation are logged once in each epoch, from the first epoch on."""
+    loss, val, epoch = case.loss, case.val, case.run.get("epoch")
+    if loss is None or val is None or not np.array_equal(loss.updates, val.updates):
+        return False
+    if epoch is None:
+        return case.run.axis == "epoch" and int(loss.updates[0]) <= 1
+    if not np.array_equal(epoch.updates, val.updates):
+        return False
+    return bool(epoch.values[0] in (0.0, 1.0) and np.all(np.diff(epoch.values) == 1.0))
+
+
+def end_of_first_epoch(case: Case) -> float | None:
+    """The last update at which no training sample has been seen twice, 0 where that is before the log; None: unknown.
+    It may lie beyond the end of the log.
+
+    Epochs are counted in fractions, or as whole numbers that begin at 0 or 1 and stand for the epoch under way.
+    """
+    epoch = case.run.get("epoch")
+    if epoch is not None and len(epoch.finite()):
+        counted = epoch.finite()
+        whole = bool(np.all(counted.values == np.round(counted.values)))
+        first = float(counted.values[0])
+        inside = (counted.values == first) & (first in (0.0, 1.0)) if whole else counted.values <= 1.0
+        if not inside.all():
+            return float(counted.updates[inside][-1]) if inside.any() else 0.0
+        if not whole:
+            return float(counted.updates[-1] / counted.values[-1]) if counted.values[-1] > 0 else None
+    train_tokens, epochs = case.setting("train_tokens"), case.setting("epochs")
+    if train_tokens and case.tokens_per_update:
+        return float(train_tokens) / case.tokens_per_update
+    if per_epoch := micro_batches_per_epoch(case):
+        return float(per_epoch / (case.setting("accumulation") or 1))
+    if epochs and case.planned_updates:
+        return case.planned_updates / float(epochs)
+    return float(case.run.updates) if epoch is not None and len(epoch.finite()) else None
