@@ -1,6 +1,6 @@
 """Fuzz every reader: no input may end in anything but runs or one sentence, within 5 s and 1 GiB, executing nothing.
 
-    python benchmarks/fuzz.py [--inputs 200000] [--seed 1] [--workers 2] [--out FOLDER] [--replay FOLDER]
+    python -m benchmarks.fuzz [--inputs 200000] [--seed 1] [--workers 2] [--out FOLDER] [--replay FOLDER]
 
 Hand-made hostile cases come first, then mutants of a short log of every format (benchmarks/fuzzing). The search is
 guided by coverage: every fourth mutant is traced, and one that executes a line of `unstuck.runs` or `unstuck.config`
@@ -42,7 +42,7 @@ CHUNK = 100  # ours: inputs that a worker runs at a time
 SILENCE = 360.0  # seconds; ours: three times the longest wait that one input may take
 MEMORY_GB = 8  # ours: address space of a worker; numpy and the threads of its libraries reserve some of it
 TRACED = 4  # ours: every fourth input is traced for new lines, which makes it three times slower
-KEPT_BYTES = 64 << 10  # ours: a larger mutant is not mutated further, that would be slow
+KEPT_BYTES = 8 << 10  # ours: a larger mutant is not mutated further, that would be slow
 
 
 @dataclass(slots=True)

@@ -118,6 +118,23 @@ LOGS: dict[str, Callable[[], tuple[str, bytes]]] = {
         b'{"event":"update","update":1,"train/loss":4,"lr/core":0.1}\n'
         b'{"event":"resume","update":1,"changed":{"learning_rate":[1,2]}}\n'
         b'{"event":"update","update":2,"train/loss":4,"lr/core":0.1}\n')),
+    "9,400 runs, 4 MiB": lambda: (
+        "a.log", b"".join(b"step %05d/99 (0.1%%) | loss: 3.1 | lrm: 1.00 | dt: 1.0ms | mfu: 1.0\n" % (k % 6)
+                          for k in range(56_000))),
+    "1,400 runs, 4 MiB in 16 KB": lambda: (
+        "log.txt.gz", gzip.compress(b"".join(b"%d train %d.5\n" % (k % 100, k % 7) for k in range(300_000)), mtime=0)),
+    "a resume in a line of 2,000 runs": lambda: (
+        "a.log", b"Resuming from checkpoint\r" + b"".join(b"step %d loss %d.5\r" % (k % 5, k % 7)
+                                                          for k in range(10_000))),
+    "a count that is infinite": lambda: (
+        "a.log", b"=> calculated gradient accumulation steps: inf\n"
+        b"num decayed parameter tensors: 1, with inf parameters\ntotal desired batch size: inf\n" 
+        + b"step 1 | loss: 3.1\n" * 3),
+    "a summary of seconds that are none": lambda: (
+        "a.log", b"{'loss': 2.1, 'learning_rate': 0.1, 'epoch': 0.1}\n"
+        b"{'train_runtime': nan, 'train_samples_per_second': 1, 'train_steps_per_second': inf, "
+        b"'train_loss': 2.6, 'epoch': 1.0}\n"),
+    "a colour 20,000 times": lambda: ("a.log", ITERATIONS + b"\x1b[0m" * 20_000 + b"\n"),
     "prose": lambda: ("a.txt", b"It was a dark and stormy night; the loss was great.\n" * 20_000),
 }  # fmt: skip
 
@@ -140,6 +157,12 @@ CONFIGS: dict[str, Callable[[], tuple[str, bytes]]] = {
     "Python of 100,000 minus signs": lambda: ("config.py", b"x = " + b"-" * 100_000 + b"1\nlr = 1\n"),
     "Python of a sum of 30,000": lambda: ("config.py", b"x = " + b"1 + " * 30_000 + b"1\nlr = 1\n"),
     "Python of 3 MiB": lambda: ("config.py", _rows(150_000, lambda k: f"key_{k} = {k} * 5")),
+    "Python that squares": lambda: ("config.py", b"k0 = 3\n" + _rows(60, lambda k: f"k{k + 1} = k{k} * k{k}")),
+    "Python of one line, 1 MiB": lambda: ("config.py", b"a=1;" * (MIB // 4 - 10)),
+    "a YAML list of 400,000": lambda: ("config.yaml", b"a: [" + b"1, " * (MIB // 3 - 10) + b"1]\n"),
+    "JSON of 1 MiB": lambda: ("config.json", json.dumps({f"k{k}": k for k in range(55_000)}).encode()),
+    "an environment of 1 MiB": lambda: (".env", _rows(55_000, lambda k: f"K{k}=a b: c # d")),
+    "an environment of blanks": lambda: (".env", b"A=x" + b" " * 500_000 + b"y # z\n"),
     "Python that grows": lambda: ("config.py", b"x = 9**9**9**9\ny = 'a' * 10**12\nz = [0] * 10**12\n"),
     "Python that runs": lambda: ("config.py", b"import os\nos.system('id')\nlr = __import__('os').system('id')\n"),
     "TOML of a deep table": lambda: ("config.toml", b"[" + b"a." * 50_000 + b"a]\nlr = 1\n"),

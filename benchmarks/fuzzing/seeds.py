@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.fuzzing.cases import Entry
 
-HEAD_BYTES = 3 * 1024  # ours: a header and some lines; dozens of them are read in a second
+HEAD_BYTES = 2 * 1024  # ours: a header and some lines; dozens of them are read in a second
 SHARED_LOGS = Path(__file__).resolve().parents[3] / "shared" / "logs"
 CONFIG_NAMES = ("config.yaml", "args.json", "config.py", "config.toml", ".env")
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
+import pytest
+from benchmarks.fuzzing.cases import Case, Entry
+from benchmarks.fuzzing.run import run_case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unstuck.errors import UserError
+from unstuck.runs.build import MAX_RUNS, MAX_SERIES
 from unstuck.runs.readers import read_runs
 
 NANOGPT = """tokens per iteration will be: 1,024
@@ -71,7 +76,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return raw + draw(st.binary(max_size=4))
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=mutated())
 def test_mutated_logs_give_runs_or_a_sentence(tmp_path: Path, content: bytes):
     path = tmp_path / "log"
@@ -85,3 +90,71 @@ def test_mutated_logs_give_runs_or_a_sentence(tmp_path: Path, content: bytes):
         for series in run.series.values():
             assert (series.updates[1:] >= series.updates[:-1]).all()
             assert (series.lines <= content.count(b"\n") + 1).all()
+
+
+# What the fuzzer found, as the smallest file that shows it; run_case allows each 5 s of CPU (issue 4).
+ROW = b'{"step": %d, "loss": 1.5}\n'
+FOUND = {
+    "blanks in a line": ("a.log", b"iter 0: loss 1.0\niter 10: loss 1.0\n" + b" " * 60_000 + b"x\n"),
+    "colours in a line": ("a.log", b"iter 0: loss 1.0\niter 10: loss 1.0\n" + b"\x1b[0m" * 15_000 + b"\n"),
+    "words in a line": (
+        "a.log",
+        b"iteration 1/ 9 | consumed samples: 1 | lm loss: 1.0E+00 |\niteration 2/ 9 | " + b"a " * 100_000 + b"\n",
+    ),
+    "an infinite count": (
+        "a.log", b"=> calculated gradient accumulation steps: inf\n" + b"step 1 | loss: 3.1\n" * 3),
+    "a summary of no seconds": (
+        "a.log",
+        b"{'train_runtime': nan, 'train_samples_per_second': 1, 'train_steps_per_second': inf, 'train_loss': 2.6}\n"),
+    "a column of 5,000 letters": ("m.csv", b"lr,bs,seed," + b"x" * 5000 + b"\n1,2,3,a\n1,2,3,b\n"),
+    "8,000 runs": ("m.jsonl", b"".join(ROW % (k % 3) for k in range(24_000))),
+}  # fmt: skip
+FOUND_BESIDE = {
+    "powers": ("config.py", b"k0 = 3\n" + b"".join(b"k%d = k%d * k%d\n" % (k + 1, k, k) for k in range(60))),
+    "a list of 100,000": ("config.yaml", b"a: [" + b"1, " * 100_000 + b"1]\n"),
+    "blanks in a value": (".env", b"A=x" + b" " * 200_000 + b"y # z\n"),
+    "30,000 keys": ("config.json", json.dumps({f"k{k}": k for k in range(30_000)}).encode()),
+    "20,000 assignments": ("config.py", b"".join(b"k%d = %d\n" % (k, k) for k in range(15_000))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*FOUND, *FOUND_BESIDE])
+def test_what_the_fuzzer_found_stays_mended(tmp_path: Path, name: str):
+    rows = Entry("m.jsonl", b"".join(ROW % k for k in range(5)))
+    entries = (Entry(*FOUND[name]),) if name in FOUND else (rows, Entry(*FOUND_BESIDE[name]))
+    outcome = run_case(Case(name, entries), tmp_path)
+    assert outcome.failure is None, f"{outcome.failure}\n{outcome.detail}"
+
+
+def test_a_resume_told_on_a_line_of_many_runs_belongs_to_one_of_them(tmp_path: Path):
+    rows = b"".join(b"step %d loss %d.5\r" % (k % 5, k % 7) for k in range(60))
+    (tmp_path / "a.log").write_bytes(b"Resuming from checkpoint\r" + rows)
+    runs = read_runs(tmp_path / "a.log")
+    assert len(runs) > 1
+    assert sum(len(list(run.events_of("resume"))) for run in runs) <= 1
+
+
+def test_more_runs_than_are_read_are_told(tmp_path: Path):
+    (tmp_path / "m.jsonl").write_bytes(b"".join(ROW % (k % 2) for k in range(2 * MAX_RUNS + 20)))
+    runs = read_runs(tmp_path / "m.jsonl")
+    assert len(runs) == MAX_RUNS
+    assert any("holds more than 1,000 runs" in note for note in runs[0].notes)
+
+
+def test_more_names_than_are_read_are_told(tmp_path: Path):
+    rows = [{"step": k, "loss": 1.0, **{f"n{k}_{i}": 1 for i in range(50)}} for k in range(MAX_SERIES // 50 + 10)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run,) = read_runs(tmp_path / "m.jsonl")
+    assert len(run.series) <= MAX_SERIES
+    assert len(run.series["train/loss"]) == len(rows)
+    assert any("further ones were left out" in note for note in run.notes)
+
+
+def test_an_archive_that_grows_without_end_is_refused_before_it_is_read(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("unstuck.runs.logfile.MAX_UNZIPPED", 1 << 20)
+    rows = b"".join(ROW % k for k in range(1000))
+    (tmp_path / "small.jsonl.gz").write_bytes(gzip.compress(rows))
+    assert read_runs(tmp_path / "small.jsonl.gz")[0].updates == 999
+    (tmp_path / "large.jsonl.gz").write_bytes(gzip.compress(rows * 50))
+    with pytest.raises(UserError, match="unpacks to more than 1 MiB; unpack it with `gunzip -k`"):
+        read_runs(tmp_path / "large.jsonl.gz")

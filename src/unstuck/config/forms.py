@@ -11,14 +11,19 @@ import contextlib
 import json
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from unstuck.config import yaml_nodes
 from unstuck.errors import UserError
 
+MAX_LINES = 5000  # ours: an environment has hundreds of KEY=value lines
+MAX_PYTHON = 256 << 10  # ours: a config.py has kilobytes; its syntax tree takes some 500 times its text (measured)
 SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".py", ".env")
 
 
@@ -53,8 +58,15 @@ def reader(path: Path) -> Callable[[str, str], dict[str, Located]]:
     return readers[form]
 
 
+def _line_of(text: str) -> Callable[[int], int]:
+    """The function character offset -> line, counted from 1."""
+    ends = [found.start() for found in re.finditer("\n", text)]
+    return lambda at: bisect_left(ends, at) + 1
+
+
 def _json(text: str, file: str) -> dict[str, Located]:
     found: dict[str, Located] = {}
+    line_of = _line_of(text)
     decoder = json.JSONDecoder()
     blank = re.compile(r"[ \t\r\n]*")
 
@@ -76,7 +88,7 @@ def _json(text: str, file: str) -> dict[str, Located]:
                 at = mapping(at, f"{prefix}{key}.")
             else:
                 value, end = decoder.raw_decode(text, at)
-                found[prefix + key] = Located(value, text.count("\n", 0, at) + 1, at, end)
+                found[prefix + key] = Located(value, line_of(at), at, end)
                 at = end
             at = skip(at)
             if text[at : at + 1] == ",":
@@ -150,6 +162,8 @@ def _toml(text: str, file: str) -> dict[str, Located]:
 
 
 def _python(text: str, file: str) -> dict[str, Located]:
+    if len(text) > MAX_PYTHON:
+        raise UserError(f"{file} is too large for a configuration file; name the file with the settings.")
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
@@ -162,10 +176,11 @@ def _python(text: str, file: str) -> dict[str, Located]:
     starts = [0]
     for line in text.encode().splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    data = text.encode()
+    begins = (np.frombuffer(text.encode(), dtype=np.uint8) & 0xC0) != 0x80  # bytes that begin a character in UTF-8
+    characters = np.append(0, np.cumsum(begins))
 
     def offset(line: int, column: int) -> int:  # ast counts columns in UTF-8 bytes
-        return len(data[: starts[line - 1] + column].decode())
+        return int(characters[starts[line - 1] + column])
 
     found: dict[str, Located] = {}
     known: dict[str, Any] = {}
@@ -195,6 +210,7 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 
 MAX_POWER = 64  # 10**6 and 2**20 are settings; anything larger is not
+MAX_BITS = MAX_POWER * MAX_POWER  # the largest power that is taken; a file that squares line after line ends here
 ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: lambda a, b: a + b,
     ast.Sub: lambda a, b: a - b,
@@ -216,7 +232,8 @@ def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
         left, right = _literal(node.left, known), _literal(node.right, known)
         if not all(isinstance(v, (int, float)) for v in (left, right)):
             raise ValueError("arithmetic on something else than numbers")
-        return ARITHMETIC[type(node.op)](left, right)
+        value = ARITHMETIC[type(node.op)](left, right)
+        return value if not isinstance(value, int) or value.bit_length() <= MAX_BITS else _too_large()
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
         inner = _literal(node.operand, known)
         return -inner if isinstance(node.op, ast.USub) else inner
@@ -227,24 +244,26 @@ def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
     return ast.literal_eval(node)
 
 
-ENV_LINE = re.compile(
-    r"^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE
-)
+ENV_LINE = re.compile(r"^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*+(.*)$", re.MULTILINE)
 
 
 def _env(text: str, file: str) -> dict[str, Located]:
     found: dict[str, Located] = {}
+    line_of = _line_of(text)
     for match in ENV_LINE.finditer(text.replace("\r", " ")):
-        written, start = match[2], match.start(2)
+        written, start = match[2].rstrip(" \t"), match.start(2)
         if written[:1] in ("'", '"') and written.find(written[0], 1) > 0:
             end = written.find(written[0], 1) + 1
             value: Any = written[1 : end - 1]
         else:
-            end = len(written) if "#" not in written else len(re.split(r"(?:^|\s+)#", written)[0])
-            value = written[:end]
+            comment = re.search(r"(?:^|(?<=\s))#", written)
+            value = written if comment is None else written[: comment.start()].rstrip()
+            end = len(value)
             with contextlib.suppress(UserError):  # text that is not YAML stays text
                 value = yaml_nodes.parse(value, file).value if value else None
-        found[match[1]] = Located(value, text.count("\n", 0, start) + 1, start, start + end)
+        found[match[1]] = Located(value, line_of(start), start, start + end)
+        if len(found) > MAX_LINES:
+            raise UserError(f"{file} holds more than {MAX_LINES:,} settings; name the file with the settings.")
     if not found:
         raise UserError(f"{file} holds no KEY=value lines; name the file with the settings.")
     return found

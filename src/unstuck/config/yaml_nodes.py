@@ -18,7 +18,7 @@ from unstuck.errors import UserError
 Path = tuple[str | int, ...]
 
 TAG = "tag:yaml.org,2002:"
-# A recipe has below 100 values; this stops documents that expand aliases without end ("billion laughs").
+# A recipe has below 100 values; this stops what is no configuration, and aliases without end ("billion laughs").
 MAX_NODES = 20_000
 MAX_DEPTH = 100  # a recipe has four levels; the parser recurses
 
@@ -27,15 +27,23 @@ class _TooDeep(Exception):
     """Nested deeper than MAX_DEPTH; holds the line."""
 
 
+class _TooMany(Exception):
+    """More values than MAX_NODES; holds the line."""
+
+
 class _CoreLoader(yaml.SafeLoader):
     """SafeLoader with the core schema's resolvers instead of YAML 1.1's. Only composes nodes; constructs nothing."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own form)
     depth = 0
+    nodes = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.depth > MAX_DEPTH:
             raise _TooDeep(self.line + 1)
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise _TooMany(self.line + 1)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -95,6 +103,10 @@ def parse(text: str, file: str, *, tolerant: bool = False) -> Document:
             loader.dispose()
     except _TooDeep as error:
         raise UserError(_depth_sentence(file, error.args[0])) from None
+    except _TooMany as error:
+        raise UserError(
+            f"{file}:{error.args[0]}: more than {MAX_NODES:,} values stand above; name the file with the settings."
+        ) from None
     except yaml.MarkedYAMLError as error:
         raise UserError(_syntax_sentence(error, text, file)) from None
     except yaml.YAMLError:  # the reader: a character that YAML does not allow

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.reference_losses import Model, find_model, find_tokenizer, levels
-from unstuck.runs import Source
+from unstuck.runs import Setting, Source
 
 # Keys that name the weights a run starts from, by their last part; `..._model_name` as well.
 MODEL_KEYS = ("model_name_or_path", "pretrained_model_name_or_path", "base_model_name_or_path", "base_model",
@@ -110,8 +110,11 @@ def vocabulary_of(case: Case) -> Vocabulary | None:
     if named is not None:
         model = named.model
         return Vocabulary(model.vocabulary, f"{model.name} has {model.vocabulary:,} ids ({model.source})")
+    by_last: dict[str, Setting] = {}
+    for key, one in case.run.raw_settings.items():
+        by_last.setdefault(key.rpartition(".")[2].lower(), one)
     for key in TOKENIZER_KEYS:
-        setting = next((s for k, s in case.run.raw_settings.items() if k.rpartition(".")[2].lower() == key), None)
+        setting = by_last.get(key)
         value = setting.value if setting is not None else None
         shape = find_model(value) if isinstance(value, str) else None
         if shape is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -293,7 +294,7 @@ def flat_since_half(case: Case, against: float | None = None) -> tuple[bool, flo
     slack = statistics.false_alarm_z(1) * error
     hidden = HIDDEN * (descent if against is None else against)
     quarter, half, end = (float(trend[min(n - 1, k)]) for k in (n // 4, n // 2, n - 1))
-    flatter = half - end < FLATTER * (quarter - half) and slack < hidden
+    flatter = half - end < FLATTER * (quarter - half) and slack < hidden and fall - slack < hidden
     within = fall < slack < hidden
     return bool(flatter or within), float(fall / descent)
 
@@ -326,3 +327,18 @@ def near_frequencies(case: Case, level: float) -> bool | None:
     if case.is_token_loss and case.chance is not None:
         return level >= FREQUENCY_SHARE * case.chance
     return None
+
+
+def rise_from_noise(values: Floats, early: int) -> float:
+    """How far noise alone lifts one of the first `early` points above the very first, once in a thousand runs.
+
+    Both points scatter, so the difference has twice the variance of one; the first may be a lucky one. The noise comes
+    from few points (`student_z`), is skewed upwards in losses of small batches (`skewed`), and has a memory in smoothed
+    logs: neighbours differ by less than points further apart, so scatter about a broad level counts where it is larger.
+    """
+    half = values[len(values) // 2 :]
+    apart = statistics.residuals(half, max(5, len(half) // 4) | 1)  # ours: four levels in the half
+    near = statistics.noise_sd(half)
+    memory = max(1.0, statistics.mad_sd(apart) / near) if near > 0 else 1.0
+    z = math.sqrt(2) * statistics.student_z(statistics.false_alarm_z(early), len(half))
+    return memory * statistics.skewed(z, apart) * statistics.noise_at_start(values, early)

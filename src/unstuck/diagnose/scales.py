@@ -59,8 +59,12 @@ def optimizer_of(case: Case) -> str | None:
     """The optimizer in lower case without its implementation (`adamw_torch_fused` -> `adamw`); None where unknown."""
     setting = case.run.settings.get("optimizer")
     if setting is None or not setting.value:
-        # nanoGPT trains with nothing else (model.py, configure_optimizers)
-        return "adamw" if case.run.format.startswith("nanogpt") or case.run.dialect == "nanogpt" else None
+        # nanoGPT and build-nanogpt train with nothing else (configure_optimizers of both)
+        return (
+            "adamw"
+            if case.run.format.startswith(("nanogpt", "build-nanogpt")) or case.run.dialect == "nanogpt"
+            else None
+        )
     name = str(setting.value).lower()
     if re.search(r"schedule.?free", f"{name} {setting.written}".lower()):
         return "schedule-free-sgd" if "sgd" in name else "schedule-free-adamw"

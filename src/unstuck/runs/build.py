@@ -22,8 +22,16 @@ class Match(NamedTuple):
 
 # ours: points kept of one series, so that a log of 2 GB (some 20 million lines) is read in a few hundred MB.
 MAX_POINTS = 1 << 20
+MAX_RUNS = 1000  # ours: each takes a millisecond to read; a file of more is no log of training but rows in no order
+# ours: W&B advises fewer than 100,000 metrics a project; a norm and a mean for each of 1,000 tensors are 2,000
+MAX_SERIES = 5000
 SPARE = 1000  # of these, non-finite points that are kept whatever the stride
 NO_MATCH = Match(0.0, "nothing of this format in it")
+
+
+def too_many_runs(file: str) -> str:
+    """What a note says of a file that holds more runs than are read."""
+    return f"{file} holds more than {MAX_RUNS:,} runs; those after the first {MAX_RUNS:,} were left out."
 
 
 @dataclass(slots=True)

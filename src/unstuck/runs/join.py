@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,18 @@ from unstuck.runs.run import Event, Run, Series, Source
 
 # ours: what two parts of one run may leave unlogged between them, in logging intervals
 GAP = 3.0
+
+Kind = tuple[str, str, str, Path]
+
+
+class _Reach(NamedTuple):
+    """Where a run begins and ends: first and last update of its loss, its last update, and the logging interval."""
+
+    source: str
+    first: int
+    last: int
+    updates: int
+    interval: float
 
 
 def join_resumed(runs: list[Run]) -> list[Run]:
@@ -21,11 +34,20 @@ def join_resumed(runs: list[Run]) -> list[Run]:
     one counts from its first update on, because the program went back to a checkpoint.
     """
     joined: list[Run] = []
+    kinds: dict[Kind, list[tuple[int, _Reach]]] = {}  # place in `joined`, of runs that may belong together
     for run in sorted(runs, key=_first_update):
-        before = [k for k, earlier in enumerate(joined) if _goes_on(earlier, run)]
+        kind, reach = _kind(run), _reach(run)
+        if kind is None or reach is None:
+            joined.append(run)
+            continue
+        alike = kinds.setdefault(kind, [])
+        before = [k for k, (_, earlier) in enumerate(alike) if _goes_on(earlier, reach)]
         if len(before) == 1:  # of several candidates nothing tells which one it was
-            joined[before[0]] = _join(joined[before[0]], run)
+            place = alike[before[0]][0]
+            joined[place] = whole = _join(joined[place], run)
+            alike[before[0]] = place, _reach(whole) or reach
         else:
+            alike.append((len(joined), reach))
             joined.append(run)
     order = {run.source: place for place, run in enumerate(runs)}
     return sorted(joined, key=lambda run: order[run.source])
@@ -40,18 +62,32 @@ def _first_update(run: Run) -> int:
     return int(series.updates[0]) if series is not None and len(series) else 0
 
 
-def _goes_on(earlier: Run, run: Run) -> bool:
-    if earlier.format != run.format or earlier.axis != run.axis or run.axis == "row":
-        return False
-    before, after = _loss(earlier), _loss(run)
-    if before is None or after is None or before.name != after.name or len(after) < 2 or len(before) < 2:
-        return False
-    if Path(earlier.source).parent != Path(run.source).parent or earlier.source == run.source:
-        return False
-    interval = float(np.median(np.diff(after.updates)))
-    first, reached = int(after.updates[0]), int(before.updates[-1])
-    later = first > max(int(before.updates[0]), 1.5 * interval)
-    return bool(interval > 0 and later and first <= reached + GAP * interval and run.updates > reached)
+def _kind(run: Run) -> Kind | None:
+    """What two stretches of one run have in common; None where a run cannot be joined."""
+    loss = _loss(run)
+    if loss is None or run.axis == "row":
+        return None
+    return run.format, run.axis, loss.name, Path(run.source).parent
+
+
+def _reach(run: Run) -> _Reach | None:
+    """Where a run begins and ends; None below two points."""
+    loss = _loss(run)
+    if loss is None or len(loss) < 2:
+        return None
+    interval = float(np.median(np.diff(loss.updates)))
+    return _Reach(run.source, int(loss.updates[0]), int(loss.updates[-1]), run.updates, interval)
+
+
+def _goes_on(before: _Reach, after: _Reach) -> bool:
+    later = after.first > max(before.first, 1.5 * after.interval)
+    return (
+        before.source != after.source
+        and after.interval > 0
+        and later
+        and after.first <= before.last + GAP * after.interval
+        and after.updates > before.last
+    )
 
 
 def _join(earlier: Run, later: Run) -> Run:

@@ -6,6 +6,7 @@ that takes each match into a `Reading`. Lines that match nothing cost only the s
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from typing import Any
 
 from unstuck.runs.literal import literal_value
 from unstuck.runs.logfile import LogFile, number
+from unstuck.runs.parts import Part
 from unstuck.runs.run import Setting, Source
-from unstuck.runs.table import Part
 
-NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
+NUMBER = r"[-+]?(?:\d[\d,]*+\.?\d*+(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf|NaN|Inf)"
 # Signs that the program failed; in any format.
 FAILURE = (
     r"Traceback \(most recent|[\w.]*(?:Error|Exception): |CUDA out of memory|Killed|Segmentation fault|[Oo]ut of memory"
@@ -73,6 +74,12 @@ def value_of(written: str | None) -> float | None:
         return None
     value = number(written)
     return number(written.replace(",", "")) if value is None else value
+
+
+def count_of(written: str | None) -> int | None:
+    """A printed count, with commas between thousands; None where there is none, or one that no integer can be."""
+    value = value_of(written)
+    return int(value) if value is not None and math.isfinite(value) else None
 
 
 def setting_of(written: str) -> Any:

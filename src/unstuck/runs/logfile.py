@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from unstuck.errors import UserError
 
 HEAD_BYTES = 64 * 1024  # what format detection looks at
-MAX_BYTES = 1 << 30  # ours: what is held in memory at once, and what a gzip file may unpack to
+MAX_BYTES = 1 << 30  # ours: what is held in memory at once
+MAX_UNZIPPED = 256 << 20  # ours: a gzip file of more text (7 million lines) is some seconds of unpacking for every look
 MAX_STREAM = 16 << 30  # ours: 16 GiB of text is some 200 million lines, minutes of reading
 BLOCK = 4 << 20  # ours: bytes per piece; larger ones are no faster
 MAX_LINE = 8 << 20  # ours: a metrics line of 8 MiB is a broken file (joined lines, embedded data)
@@ -27,6 +28,7 @@ BINARY_SHARE = 0.1  # ours: more control characters than this is no text; ANSI c
 
 _TEXT_CONTROLS = frozenset(b"\t\n\r\f\b\x1b")
 _GZIP = b"\x1f\x8b"
+_MOST_DEFLATED = 1032  # zlib's technical details (zlib.net): the limit of deflate's ratio
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive (a PyTorch checkpoint is one)",
@@ -160,6 +162,15 @@ class LogFile:
             "name the log file itself."
         )
 
+    def _refuse_bomb(self, file: BinaryIO) -> None:
+        """Unpack a gzip file once without looking at it, so that one that grows without end is refused early."""
+        if sum(map(len, _unzipped(file, MAX_UNZIPPED + 1))) > MAX_UNZIPPED:
+            raise UserError(
+                f"{self.path} unpacks to more than {MAX_UNZIPPED >> 20} MiB; unpack it with `gunzip -k` and name the "
+                "text file, if it is a log at all."
+            )
+        file.seek(0)
+
     @cached_property
     def _line_starts(self) -> list[int]:
         starts = [0]
@@ -183,7 +194,9 @@ class LogFile:
                 start = file.read(2)
                 file.seek(0)
                 if start == _GZIP:
-                    yield from _unzipped(file, min(size, MAX_BYTES + 1))
+                    if size > MAX_UNZIPPED and info.st_size * _MOST_DEFLATED > MAX_UNZIPPED:
+                        self._refuse_bomb(file)
+                    yield from _unzipped(file, min(size, MAX_UNZIPPED))
                     return
                 total = 0
                 while total < size and (block := file.read(min(BLOCK, size - total))):

@@ -19,8 +19,9 @@ import numpy.typing as npt
 from unstuck.runs import clock, names
 from unstuck.runs.beside import Beside
 from unstuck.runs.build import MAX_POINTS, SPARE
+from unstuck.runs.parts import Column, Part
 from unstuck.runs.run import Event, Floats, Ints, Run, Setting, Source
-from unstuck.runs.table import Column, Part, runs_of
+from unstuck.runs.table import runs_of
 
 STEP, EPOCH, STEP_TIME = "step", "epoch", "time by the clock of the log"  # keys of the columns that are added here
 _LOGGED = " (as logged)"  # behind a key of the log that is called like one of them

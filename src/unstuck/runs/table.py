@@ -12,7 +12,7 @@ import re
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,123 +21,14 @@ import numpy.typing as npt
 from unstuck.config.dialects import PER_EPOCH
 from unstuck.runs import names
 from unstuck.runs.beside import Beside, settle
-from unstuck.runs.build import MAX_POINTS, SPARE, Points, changed_settings
+from unstuck.runs.build import MAX_RUNS, MAX_SERIES, Points, changed_settings, too_many_runs
 from unstuck.runs.logfile import number
-from unstuck.runs.run import Axis, Event, Floats, Ints, Run, Series, Setting, Source
+from unstuck.runs.parts import RESUMED, Column, Part, int_array
+from unstuck.runs.run import Axis, Event, Run, Series, Setting, Source
 from unstuck.wording import plural
 
-RESUMED = re.compile(r"\bresum(?:e|ed|ing)\b", re.I)
 _FAILED = re.compile(r"\b\w*error\b|exception|out of memory|\bkilled\b|SIG(?:KILL|TERM|SEGV|ABRT)|fault|DUE TO", re.I)
 _STEP_IN_TEXT = re.compile(r"\b(?:step|iter|iteration|update)s?\s*[=:#]?\s*(\d+)", re.I)
-
-
-@dataclass(slots=True)
-class Column:
-    """One key of a stretch of rows: which rows have it, and its values; of a giant log every `stride`-th row."""
-
-    rows: array[int] = field(default_factory=lambda: array("q"))
-    values: array[float] = field(default_factory=lambda: array("d"))
-    stride: int = 1
-
-    def add(self, row: int, value: float) -> None:
-        if self.stride > 1 and row % self.stride and (math.isfinite(value) or len(self.rows) > MAX_POINTS - SPARE):
-            return
-        self.rows.append(row)
-        self.values.append(value)
-        if len(self.rows) > MAX_POINTS:
-            self._thin()
-
-    def extend(self, rows: Ints, values: Floats) -> None:
-        """Append points given as columns of shape (n,)."""
-        if self.stride > 1:
-            keep = (rows % self.stride == 0) | ~np.isfinite(values)
-            rows, values = rows[keep], values[keep]
-        self.rows.frombytes(np.ascontiguousarray(rows, dtype=np.int64).tobytes())
-        self.values.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
-        while len(self.rows) > MAX_POINTS:
-            self._thin()
-
-    def _thin(self) -> None:
-        """Keep the rows that the doubled stride divides, and non-finite values up to a thousand."""
-        rows, values = np.asarray(self.rows), np.asarray(self.values)
-        self.stride *= 2
-        keep = rows % self.stride == 0
-        keep[np.flatnonzero(~np.isfinite(values))[:SPARE]] = True
-        self.rows, self.values = _int_array(rows[keep]), array("d", values[keep].tobytes())
-
-
-@dataclass(slots=True)
-class Part:
-    """A stretch of rows between two starts of the program, by columns.
-
-    Attributes:
-        lines: the line of each row, 0 where the format has none.
-        columns: by key as logged.
-        raw: settings that this stretch printed, untranslated.
-        events: (line, text, values of a summary) in the order of the log.
-        line: where the stretch begins.
-        resumed: the log itself says that this stretch resumes a run.
-    """
-
-    lines: array[int] = field(default_factory=lambda: array("q"))
-    columns: dict[str, Column] = field(default_factory=dict)
-    raw: dict[str, Setting] = field(default_factory=dict)
-    events: list[tuple[int, str, dict[str, float]]] = field(default_factory=list)
-    line: int = 1
-    resumed: bool = False
-
-    def add(self, line: int, values: Mapping[str, float]) -> None:
-        """Append one row."""
-        row = len(self.lines)
-        self.lines.append(line)
-        for key, value in values.items():
-            column = self.columns.get(key)
-            if column is None:
-                column = self.columns[key] = Column()
-            column.add(row, value)
-
-    def add_rows(self, lines: Ints, columns: Mapping[str, tuple[Ints, Floats]]) -> None:
-        """Append many rows: their lines, shape (n,), and by key the indices of the rows that have it and its values."""
-        first = len(self.lines)
-        self.lines.frombytes(np.ascontiguousarray(lines, dtype=np.int64).tobytes())
-        for key, (rows, values) in columns.items():
-            column = self.columns.setdefault(key, Column())
-            column.extend(rows + first, values)
-
-    def steps(self, said: Mapping[str, str]) -> list[float]:
-        """First, and last, finite value of the part's own x-axis; empty without one. `said`: `Beside.columns`."""
-        key = next((key for key in names.x_axis(self.counts(), said) if key is not None), None)
-        values = np.asarray(self.columns[key].values) if key is not None else np.empty(0)
-        values = values[np.isfinite(values)]
-        return [float(values[0]), float(values[-1])] if len(values) else []
-
-    def counts(self) -> dict[str, int]:
-        """How many values each key has."""
-        return {key: len(column.values) for key, column in self.columns.items()}
-
-    def resumes(self) -> tuple[int, str] | None:
-        """Line and text of the message that says the run was resumed."""
-        told = next(((line, text) for line, text, _ in self.events if RESUMED.search(text)), None)
-        return told or ((self.line, "the log goes on with a new header") if self.resumed else None)
-
-    def between(self, first: int, last: int) -> Part:
-        """The rows first to last - 1 as a part of their own."""
-        lines = np.asarray(self.lines)[first:last]
-        piece = Part(_int_array(lines), raw=self.raw if first == 0 else {}, line=int(lines[0]) if len(lines) else 1)
-        piece.resumed = self.resumed and first == 0
-        low, high = (int(lines[0]) if first else 0), (int(lines[-1]) if len(lines) else 0)
-        final = last >= len(self.lines)
-        piece.events = [e for e in self.events if low <= e[0] <= high or (final and e[0] > high)]
-        for key, column in self.columns.items():
-            rows, values = np.asarray(column.rows), np.asarray(column.values)
-            mask = (rows >= first) & (rows < last)
-            if mask.any():
-                piece.columns[key] = Column(_int_array(rows[mask] - first), array("d", values[mask].tobytes()))
-        return piece
-
-
-def _int_array(values: npt.NDArray[np.int64]) -> array[int]:
-    return array("q", values.astype(np.int64).tobytes())
 
 
 def runs_of(
@@ -162,6 +53,8 @@ def runs_of(
         loss_unit: of train/loss and val/loss, where the format settles it.
     """
     groups = _join((_unwrapped(part, beside.columns) for part in parts), beside.columns)
+    rest = len(groups) > MAX_RUNS
+    del groups[MAX_RUNS:]
     runs = [
         _run(
             group, beside, f"{source} (run {k} of {len(groups)})" if len(groups) > 1 else source, file, format, dialect
@@ -172,7 +65,10 @@ def runs_of(
         for name in ("train/loss", "val/loss") if loss_unit else ():
             if (series := run.get(name)) is not None:
                 run.series[name] = replace(series, unit=loss_unit)
-    return [run for run in runs if run.series]
+    runs = [run for run in runs if run.series]
+    if rest and runs:
+        runs[0].notes.append(too_many_runs(file))
+    return runs
 
 
 WITHIN_EPOCH = "step within the epoch"
@@ -209,25 +105,32 @@ def _unwrapped(part: Part, said: Mapping[str, str]) -> Part:
     column = part.columns.pop(key)
     part.columns[WITHIN_EPOCH] = column
     rows = np.flatnonzero(both)
-    part.columns["step"] = Column(_int_array(rows), array("d", going_on[rows].tobytes()))
+    part.columns["step"] = Column(int_array(rows), array("d", going_on[rows].tobytes()))
     return part
 
 
 def _join(parts: Iterable[Part], said: Mapping[str, str]) -> list[list[Part]]:
-    """Parts that belong to one run: its later parts go on from a step beyond the first step of the run."""
+    """Parts that belong to one run: its later parts go on from a step beyond the first step of the run.
+
+    Reading stops one run beyond `MAX_RUNS`, so that the caller can tell.
+    """
     groups: list[list[Part]] = []
+    before: list[float] = []  # the steps of the run's first part that has any
     for part in (piece for whole in parts for piece in _split_at_restarts(whole, said)):
-        before = next((steps for p in groups[-1] if (steps := p.steps(said))), []) if groups else []
         here = part.steps(said)
         starts_again = bool(before and here) and here[0] <= before[0] and part.resumes() is None
         if not groups or starts_again:
+            if len(groups) > MAX_RUNS:
+                break
             groups.append([part])
+            before = here
         else:
             groups[-1].append(part)
+            before = before or here
     return groups
 
 
-def _split_at_restarts(part: Part, said: Mapping[str, str]) -> list[Part]:
+def _split_at_restarts(part: Part, said: Mapping[str, str]) -> Iterable[Part]:
     """A part cut where its steps begin again at (or before) its first one: another run in the same file."""
     counts = part.counts()
     step, micro, _ = names.x_axis(counts, said)
@@ -239,17 +142,19 @@ def _split_at_restarts(part: Part, said: Mapping[str, str]) -> list[Part]:
     rows, steps = np.asarray(part.columns[key].rows), np.asarray(part.columns[key].values)
     training = np.isin(rows, np.asarray(part.columns[loss].rows)) & np.isfinite(steps)
     rows, steps = rows[training], steps[training]
+    if not len(steps) or (steps[1:] > steps[0]).all():
+        return [part]
     cuts = [0]
-    at = 0
-    while at < len(steps):
-        again = np.flatnonzero((steps[at + 1 :] <= steps[at]) & (np.maximum.accumulate(steps[at:-1]) > steps[at]))
-        if not len(again):
-            break
-        at += 1 + int(again[0])
-        cuts.append(int(rows[at]))
+    first, rose = float(steps[0]), False
+    for row, here in zip(rows.tolist(), steps.tolist(), strict=True):
+        if here > first:
+            rose = True
+        elif rose:
+            first, rose = here, False
+            cuts.append(row)
     if len(cuts) == 1:
         return [part]
-    return [part.between(first, last) for first, last in pairwise([*cuts, len(part.lines)])]
+    return (part.between(first, last) for first, last in pairwise([*cuts, len(part.lines)]))
 
 
 def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str, dialect: str | None) -> Run:
@@ -265,12 +170,14 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
     points = Points(file)
     as_logged: dict[str, str] = {}
     units: dict[str, str | None] = {}
+    printed: dict[str, Setting] = {}  # by the earlier parts
     for place, part in enumerate(parts):
         start = axis.last
         updates = axis.updates(part)
         lines = np.asarray(part.lines)
         if place and len(lines):
-            _resume(run, parts, place, file, start, beside.columns)
+            _resume(run, part, printed, file, start, beside.columns)
+        printed.update(part.raw)
         for line, text, summary in part.events:
             before = int(np.searchsorted(lines, line))
             at = int(updates[before - 1]) if before else start
@@ -284,6 +191,8 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
                 continue
             entry = given.get(key)
             name = "epoch" if key == axis.epoch else entry.canonical if entry else key
+            if len(as_logged) >= MAX_SERIES and name not in as_logged:
+                continue
             as_logged.setdefault(name, key)
             units.setdefault(name, entry.unit if entry else None)
             rows = np.asarray(column.rows)
@@ -292,6 +201,8 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
     run.series = points.series(units, as_logged)
     _from_perplexity(run)
     run.notes.extend(axis.notes)
+    if max(len(as_logged), *(len(part.columns) for part in parts)) >= MAX_SERIES:
+        run.notes.append(f"The log has {plural(MAX_SERIES, 'name')} of numbers or more; further ones were left out.")
     if (stride := max((c.stride for part in parts for c in part.columns.values()), default=1)) > 1:
         run.notes.append(f"The log is very long: of its densest series every {stride}th point was read.")
     if renamed := [f"{key} as {name}" for name, key in as_logged.items() if name != key and name in run.series][:12]:
@@ -398,15 +309,11 @@ def _event(run: Run, source: Source, text: str, update: int, summary: dict[str, 
         run.events.append(Event("error" if _FAILED.search(text) else "note", update, text, source))
 
 
-def _resume(run: Run, parts: list[Part], place: int, file: str, last: int, said: Mapping[str, str]) -> None:
-    part = parts[place]
+def _resume(run: Run, part: Part, before: Mapping[str, Setting], file: str, last: int, said: Mapping[str, str]) -> None:
     line, text = part.resumes() or (part.line, "the log goes on with a new header")
     told = _STEP_IN_TEXT.search(text)
     steps = part.steps(said)
     at = int(told[1][:15]) if told else int(steps[0]) if steps and abs(steps[0]) < 2**53 else last
-    before: dict[str, Setting] = {}
-    for earlier in parts[:place]:
-        before.update(earlier.raw)
     changed = changed_settings(before, part.raw)
     run.events.append(Event("resume", at, text, Source(file, line), {"changed": changed}))
     for key, (old, new) in changed.items():

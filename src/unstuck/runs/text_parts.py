@@ -13,8 +13,9 @@ from unstuck.config.dialects import canonical_settings, guess_dialect
 from unstuck.runs import names
 from unstuck.runs.beside import Beside
 from unstuck.runs.logfile import number
+from unstuck.runs.parts import RESUMED, Part
 from unstuck.runs.run import Floats, Ints, Run, Setting, Source
-from unstuck.runs.table import RESUMED, Part, updates_per_epoch
+from unstuck.runs.table import updates_per_epoch
 from unstuck.runs.text_axis import axis_of
 from unstuck.runs.text_choice import choose, is_summary
 from unstuck.runs.text_counts import TextAxis, filled, loose_rows
@@ -340,7 +341,7 @@ def _finished(scan: Scan) -> tuple[float, float] | None:
             keys = [found.template.holes[at].key for at in found.wanted]
             told = dict(zip(keys, found.values()[0].tolist(), strict=True))
             steps = told["train_runtime"] * told.get("train_steps_per_second", 0.0)
-            if round(steps) >= 1 and told.get("epoch", 0.0) > 0:
+            if 0.5 < steps < float("inf") and told.get("epoch", 0.0) > 0:
                 return float(round(steps)), told["epoch"]
     return None
 

@@ -110,8 +110,8 @@ def pairs_of(text: str) -> list[tuple[str, Any]]:
         if sum(known(key) is not None for key, _ in pairs) >= 2:
             return pairs
     for pattern, least in ((_EQUALS, 3), (_COLONS, 2), (_COMMAS, 2)):
-        named = pattern is _COMMAS  # commas bound a value of several words
-        pairs = [(found[1], _value(found[2], named)) for found in pattern.finditer(text)][:MAX_KEYS]
+        bounded = pattern is _COMMAS  # a value of several words ends there
+        pairs = [(found[1], _value(found[2], bounded)) for found in pattern.finditer(text)][:MAX_KEYS]
         if len(pairs) >= least and any(known(key) for key, _ in pairs):
             return [(key, value) for key, value in pairs if value is not _UNREADABLE]
     if " --" in text:

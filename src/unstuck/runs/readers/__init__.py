@@ -165,8 +165,8 @@ def _read_folder(folder: Path, ask: _Ask) -> list[Run]:
                 reader, match = _best_folder_match(place)
                 if reader is not None:
                     runs.extend(_settled(reader.read_folder(place, ask.settings(place)), match))
-            elif _known(place):
-                runs.extend(_read_file(place, ask))
+            else:
+                runs.extend(_read_known(place, ask))
         except UserError as error:
             failed.append(str(error))
     if runs:
@@ -195,9 +195,11 @@ def _best_folder_match(folder: Path) -> tuple[FolderReader | None, Match]:
     return (best if best_match.confidence >= LEAST_CONFIDENCE else None), best_match
 
 
-def _known(path: Path) -> bool:
-    """Whether some reader knows the file; other files of a folder are nobody's business."""
+def _read_known(path: Path, ask: _Ask) -> list[Run]:
+    """The runs of a file that some reader knows; other files of a folder are nobody's business."""
+    log = LogFile(path)
     try:
-        return best_match(LogFile(path))[0] is not None
+        reader, match = best_match(log)
     except UserError:
-        return False
+        return []
+    return _settled(reader.read(log, ask.settings(path)), match) if reader is not None else []

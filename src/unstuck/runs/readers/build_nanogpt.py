@@ -13,7 +13,7 @@ import re
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside
 from unstuck.runs.build import NO_MATCH, Match, add_inferred
-from unstuck.runs.lines import FAILURE, NUMBER, Reading, counts, read_lines, value_of
+from unstuck.runs.lines import FAILURE, NUMBER, Reading, count_of, counts, read_lines, value_of
 from unstuck.runs.logfile import LogFile
 from unstuck.runs.run import Run, Source
 from unstuck.runs.table import runs_of
@@ -84,12 +84,12 @@ def _take(reading: Reading, found: re.Match[str], line: int) -> None:
         reading.kept["hellaswag"] = (line, value_of(found["hella"]))
     elif kind == "tokens_per_update":
         reading.begin(line)
-        reading.setting("tokens_per_update", int(value_of(found["batch"]) or 0), line, "total_batch_size")
+        reading.setting("tokens_per_update", count_of(found["batch"]), line, "total_batch_size")
     elif kind == "accumulation":
-        reading.setting("gradient_accumulation_steps", int(value_of(found["micro"]) or 0), line, "grad_accum_steps")
+        reading.setting("gradient_accumulation_steps", count_of(found["micro"]), line, "grad_accum_steps")
     elif kind == "parameters":
         known = reading.part.raw.get("num_parameters")
-        count = int(value_of(found["count"]) or 0) + (known.value if known is not None else 0)
-        reading.setting("num_parameters", count, line)
+        if (count := count_of(found["count"])) is not None:
+            reading.setting("num_parameters", count + (known.value if known is not None else 0), line)
     elif kind == "failed":
         reading.event(line, f"error: {found[0]}")

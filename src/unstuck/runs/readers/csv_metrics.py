@@ -19,8 +19,9 @@ from unstuck.runs.beside import Beside
 from unstuck.runs.build import NO_MATCH, Match
 from unstuck.runs.csv_table import RUN_NAMES, Table, blank_of, blocks, floats_of, side_by_side, table_of
 from unstuck.runs.logfile import LogFile, number
+from unstuck.runs.parts import Part
 from unstuck.runs.run import Run, Setting, Source
-from unstuck.runs.table import Part, runs_of
+from unstuck.runs.table import runs_of
 
 FORMAT = "csv"
 
@@ -111,7 +112,7 @@ def refusal(table: Table) -> str | None:
         by = labelled[0] if labelled else settings[0]
         return (
             f"is a table of {len(table.sample)}{'' if len(table.sample) < 200 else ' or more'} finished runs, one row "
-            f"each (named by {by}), not the record of one run over its updates; name the log of a run."
+            f"each (named by {by[:60]}), not the record of one run over its updates; name the log of a run."
         )
     return None
 

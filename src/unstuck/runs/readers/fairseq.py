@@ -34,7 +34,7 @@ _LINE = re.compile(
     re.M,
 )
 _PAIR = re.compile(rf"(?:^|[\s,|])([a-z]\w*)[= ]({NUMBER})(?=[\s,|]|$)")
-_SETTING = re.compile(r"'?(\w+)'?(?:=|: )('[^']*'|\[[^\]]{0,80}\]|[\w.+-]+)")
+_SETTING = re.compile(r"(?<!\w)'?(\w+)'?(?:=|: )('[^']*'|\[[^\]]{0,80}\]|[\w.+-]+)")
 _IN_BITS = ("loss", "nll_loss")
 _NOT_LOGGED = {"update", "wall", "train_wall", "ups", "wpb", "bsz", "wps", "best_loss", "gb_free", "oom"}
 SPELLINGS = {"max_update": "max_steps", "update_freq": "gradient_accumulation_steps", "warmup_updates": "warmup_steps",

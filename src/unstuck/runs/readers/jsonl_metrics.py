@@ -20,8 +20,9 @@ from unstuck.runs import names
 from unstuck.runs.beside import Beside
 from unstuck.runs.build import NO_MATCH, Match, add_raw
 from unstuck.runs.logfile import LogFile, number, parse_json
+from unstuck.runs.parts import RESUMED, Part
 from unstuck.runs.run import Run, Source
-from unstuck.runs.table import RESUMED, Part, runs_of
+from unstuck.runs.table import runs_of
 from unstuck.wording import plural
 
 FORMAT = "jsonl-metrics"

@@ -29,7 +29,7 @@ _LINE = re.compile(
     rf"|s:(?P<s>\d{{1,12}}) (?:(?P<kind>trl|tel|eval):(?P<value>{NUMBER})"
     rf"(?: lr:(?P<s_lr>{NUMBER}))?(?: norm:(?P<s_norm>{NUMBER}))?(?P<compact>))"
     rf"|val loss (?P<val>{NUMBER})(?P<evaluation>)"
-    r"|\| (?P<key>[A-Za-z][\w ()]*?) +\| (?P<setting>[^|\n]*?) *\|$(?P<table>)"
+    r"|\| (?P<key>[A-Za-z][\w ()]{0,60}?) +\| (?P<setting>[^|\n]{0,200}?) *\|$(?P<table>)"
     r"|(?:Writing (?:model|checkpoint)|Resuming|resuming)(?P<told>[^\n]*)"
     rf"|(?:{FAILURE})(?P<failed>[^\n]*))",
     re.M,

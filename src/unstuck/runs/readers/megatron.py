@@ -21,7 +21,7 @@ from unstuck.runs.table import runs_of
 
 FORMAT = "megatron"
 
-_PREFIX = r"[ \t]*(?:\[[^\]\n]{1,40}\]:? ?|\d{1,4}: )?[ \t]*"
+_PREFIX = r"[ \t]*+(?:\[[^\]\n]{1,40}\]:? ?|\d{1,4}: )?[ \t]*+"
 _LINE = re.compile(
     rf"^{_PREFIX}(?:\[\d{{4}}-[^\]\n]*\] +)?(?:iteration +(?P<step>\d{{1,12}})/ +(?P<planned>\d{{1,12}}) \|"
     r"(?P<values>[^\n]*)(?P<row>)"
@@ -31,7 +31,7 @@ _LINE = re.compile(
     rf"|(?:{FAILURE})(?P<failed>[^\n]*))",
     re.M,
 )
-_PAIR = re.compile(rf" *([A-Za-z][^:|\n]*?): *({NUMBER})[^|\n]*\|?")
+_PAIR = re.compile(rf"([A-Za-z][^:|\n]{{0,80}}?): *({NUMBER})[^|\n]*\|?")
 KEYS = {
     "learning rate": "lr", "lm loss": "loss", "loss": "loss", "reduced_train_loss": "loss", "grad norm": "grad_norm",
     "consumed tokens": "tokens", "elapsed time per iteration (ms)": "step_ms", "loss scale": "loss_scale",

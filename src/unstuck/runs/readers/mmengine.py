@@ -29,7 +29,7 @@ _LINE = re.compile(
     rf"|^(?:{FAILURE})(?P<failed>[^\n]*)",
     re.M,
 )
-_PAIR = re.compile(rf"([A-Za-z][\w./@-]*): +({NUMBER})(?![\d:])")
+_PAIR = re.compile(rf"([A-Za-z][\w./@-]{{0,80}}): +({NUMBER})(?![\d:])")
 KEYS = {"time": "step_time", "data_time": "data_time"}
 _NOT_LOGGED = {"eta", "memory"}
 

@@ -24,14 +24,14 @@ FORMAT = "modded-nanogpt"
 
 _LINE = re.compile(
     r"^(?:step:(?P<step>\d{1,12})/(?P<planned>\d{1,12}) (?P<values>[^\n]*)(?P<row>)"
-    r"|class Hyperparameters\b(?P<fields>[^\n]*\n(?:(?:[ \t]+[^\n]*|[ \t]*)\n){0,200})"
+    r"|class Hyperparameters\b(?P<fields>[^\n]*\n(?:(?:[ \t][^\n]*)?\n){0,200})"
     r"|(?P<pairs>[A-Za-z]\w*[:=][^\s:=]+(?: [A-Za-z]\w*[:=][^\s:=]+)+)\r?$(?P<settings>)"
     r"|(?P<key>[A-Za-z]\w*):(?P<value>[^\s:=]+)\r?$(?P<single>)"
     rf"|(?:{FAILURE})(?P<failed>[^\n]*))",
     re.M,
 )
-_PAIR = re.compile(rf"([A-Za-z]\w*):({NUMBER})(ms|s|min)?(?=\s|$)")
-_SETTING = re.compile(r"([A-Za-z]\w*)[:=](\S+)")
+_PAIR = re.compile(rf"\b([A-Za-z]\w*):({NUMBER})(ms|s|min)?(?=\s|$)")
+_SETTING = re.compile(r"\b([A-Za-z]\w*)[:=](\S+)")
 _FIELD = re.compile(r"^[ \t]+(\w+)(?: ?: ?[\w. |]+)? ?= ?([^#\n]+)", re.M)
 _ELSEWHERE = {"train_time", "t", "step_avg"}
 # What the programs call a setting where the configuration's tables have no such spelling; the value is unchanged.

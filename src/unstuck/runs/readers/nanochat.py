@@ -21,7 +21,7 @@ from unstuck.runs.table import runs_of
 FORMAT = "nanochat"
 
 _LINE = re.compile(
-    r"^(?:\x1b\[[\d;]*m)*(?:"
+    r"^(?:\x1b\[[\d;]*m)*+(?:"
     r"step (?P<step>\d{1,12})(?:/(?P<planned>\d{1,12}))? \([\d.]+%\) \| (?P<values>[^\n]*)(?P<row>)"
     r"|Step (?P<at>\d{1,12})(?:/\d{1,12})? \| (?P<measured>[^\n]*)(?P<evaluation>)"
     r"|(?P<key>[\w ]+?) ?[:=] (?P<value>[\d.,eE+-]+)\r?$(?P<setting>)"
@@ -30,7 +30,7 @@ _LINE = re.compile(
     rf"|(?:{FAILURE})(?P<failed>[^\n]*))",
     re.M,
 )
-_PAIR = re.compile(rf"([A-Za-z][\w /]*?): ({NUMBER})(ms|s|m)?(?: |$)")
+_PAIR = re.compile(rf"([A-Za-z][\w /]{{0,80}}?): ({NUMBER})(ms|s|m)?(?: |$)")
 _FIELD = re.compile(r"'(\w+)': ('[^']*'|[\d.eE+-]+|True|False|None)")
 KEYS = {"grad norm": "grad_norm", "lrm": "lr_multiplier", "dt": "step_ms", "tok/sec": "tokens_per_second",
         "validation bpb": "val_bpb", "validation loss": "val_loss", "training loss": "train_loss"}  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside, settle
-from unstuck.runs.build import NO_MATCH, Match, Points, add_inferred, changed_settings
+from unstuck.runs.build import MAX_RUNS, NO_MATCH, Match, Points, add_inferred, changed_settings, too_many_runs
 from unstuck.runs.literal import literal_value
 from unstuck.runs.logfile import LogFile, number
 from unstuck.runs.run import Event, Run, Setting, Source
@@ -109,10 +109,15 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
     groups = [group for group in groups if any(part.first >= 0 for part in group)]
     if not groups:
         raise UserError(f"{log.path} has nanoGPT's header and no iteration yet; diagnose it again when it has run.")
-    return [
+    more = len(groups) > MAX_RUNS
+    del groups[MAX_RUNS:]
+    runs = [
         _run(log, group, beside, f" (run {k} of {len(groups)})" if len(groups) > 1 else "")
         for k, group in enumerate(groups, start=1)
     ]
+    if more:
+        runs[0].notes.append(too_many_runs(log.name))
+    return runs
 
 
 def _goes_on(group: list[Part], part: Part) -> bool:

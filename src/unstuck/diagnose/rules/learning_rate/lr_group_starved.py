@@ -3,14 +3,15 @@
 Finds
 One of several parameter groups trained by the same algorithm whose learning rate is a tenth of the others' or less,
 in a run whose loss shows it: flat, near what token frequencies give, or with a group whose updates are tiny against
-its weights.
+its weights, or whose learning rates of all updates add up to less than its weights measured at the start.
 
 Why it matters
 That part of the model barely moves and the rest learns around it. In incident I1 the memory group had a factor of 0.1
 and its rate was the only one printed, so the whole run seemed 1,818 times too slow.
 
 Evidence needed
-Two or more `lr/<group>` series or the declared group factors, and `train/loss`; `update_ratio/<group>` settles it.
+Two or more `lr/<group>` series or the declared group factors, and `train/loss`; `update_ratio/<group>` settles it, and
+for Adam and its kin in a run from scratch the sum of the group's rates does.
 
 Not when
 Layer-wise decay on purpose (three or more groups in a geometric ladder), a frozen group (exactly 0), Muon beside
@@ -22,9 +23,9 @@ Remedy
 Raise the factor of the group that holds the weights, step by step, up to 1.
 
 References
-Incident I1 (factors 0.1 / 0.5 / 1). Howard, Ruder, ULMFiT, arXiv 1801.06146 (discriminative rates: 2.6 per layer).
-Yang et al., arXiv 2203.03466 (which groups need their own rate, and by how much). Published ratios between groups:
-docs/scales.md.
+Incident I1 (factors 0.1 / 0.5 / 1). Kingma, Ba, Adam, arXiv 1412.6980, section 2.1 (a step is about the rate). Howard,
+Ruder, ULMFiT, arXiv 1801.06146 (discriminative rates: 2.6 per layer). Yang et al., arXiv 2203.03466 (which groups need
+their own rate, and by how much). Published ratios between groups: docs/scales.md.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.learning_rates import lowest_ratio
+from unstuck.diagnose.learning_rates import ADAMS, lowest_ratio
 from unstuck.diagnose.lr_curve import applied, flat_since_half, moments, near_frequencies
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
+from unstuck.diagnose.rules.learning_rate.unmoved import far_enough, initial_sd, sum_of_rates
+from unstuck.diagnose.scales import optimizer_of
 from unstuck.runs import Series
 
+LEAST_UPDATES = 100  # any run this short is only a test
 STARVED = 0.15  # "a tenth" with what rounding of a printed 0.1 and unequal schedules add
 # A group is starved below what is published for its kind, by this much: ratios are read from printed, rounded rates.
 BELOW_PUBLISHED = 0.95
@@ -51,6 +55,8 @@ TINY_UPDATE_RATIO = 1e-5
 SMALL_PARTS = re.compile(
     r"emb|wte|wpe|head|bias|norm|scalar|gain|unembed|lm_head|no_decay|nodecay|\bln|positional", re.I
 )
+# What people call a body that they did not train themselves, where they set its rate apart from a head's.
+PRETRAINED_PARTS = re.compile(r"backbone|pre_?train|encoder|base_model|bert|resnet|\bvit\b", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +106,12 @@ def _groups(case: Case) -> list[Group]:
     """Every group with its peak rate; from the log, and from the declared factors where the log has only one."""
     facts = case.run.raw_settings.get("groups")
     known = facts.value if facts is not None and isinstance(facts.value, dict) else {}
-    total = sum(float(g.get("parameters") or 0) for g in known.values() if isinstance(g, dict))
+    # tables of embeddings hold most parameters and none of the computation: they are no measure of the other groups
+    total = sum(
+        float(g.get("parameters") or 0)
+        for name, g in known.items()
+        if isinstance(g, dict) and not SMALL_PARTS.search(str(name))
+    )
     result = []
     for name, series in applied(case).items():
         entry = known.get(name) if isinstance(known.get(name), dict) else None
@@ -128,12 +139,17 @@ def _starved(case: Case, groups: list[Group]) -> tuple[Group, float] | None:
     rates = np.array([g.rate for g in groups])
     if _is_ladder(rates):
         return None
-    pretrained = case.start in ("pretrained", "checkpoint")
+    unsaid = case.start is None and any(PRETRAINED_PARTS.search(g.name) for g in groups)
+    pretrained = unsaid or case.start in ("pretrained", "checkpoint")
     limit = BELOW_PUBLISHED * lowest_ratio("pretrained-body").ratio if pretrained else STARVED
     top = _usual_rate(case, groups)
     if all(SMALL_PARTS.search(g.name) for g in groups if g.rate >= top) and not case.setting("group_lr_factors"):
         limit = min(limit, BELOW_PUBLISHED * lowest_ratio("beside-embeddings").ratio)
-    low = [g for g in groups if g.rate <= limit * top * (1 + 1e-6)]
+    low = [
+        g
+        for g in groups
+        if g.rate <= limit * top * (1 + 1e-6) or (g.rate <= STARVED * top and _bound(case, g) is not None)
+    ]
     if not low:
         return None
     # the group that holds the weights first, then the one that is furthest below
@@ -141,6 +157,20 @@ def _starved(case: Case, groups: list[Group]) -> tuple[Group, float] | None:
     if group.share is not None and group.share < 0.05:
         return None
     return group, group.rate / top
+
+
+def _bound(case: Case, group: Group) -> tuple[float, float] | None:
+    """(what its learning rates add up to, the size of its weights at the start) where the former is less; else None.
+
+    Adam moves no weight much farther: such a group ends where it began.
+    """
+    started = initial_sd(case)
+    if group.series is None or len(group.series) < 2 or started is None or SMALL_PARTS.search(group.name):
+        return None
+    if (group.algorithm or optimizer_of(case)) not in ADAMS or not far_enough(case, group.series):
+        return None
+    moved = sum_of_rates(group.series)
+    return (moved, started) if int(group.series.updates[-1]) >= LEAST_UPDATES and moved < started else None
 
 
 def _usual_rate(case: Case, groups: list[Group]) -> float:
@@ -179,6 +209,11 @@ def _evidence(case: Case, group: Group, ratio: float) -> list[Evidence]:
             statistic = f"its updates are {middle:.2g} of its weights"
             result.append(Evidence(updates.name, span, statistic, middle, TINY_UPDATE_RATIO, values.source(0)))
             return result
+    if (bound := _bound(case, group)) is not None and group.series is not None:
+        moved, started = bound
+        statistic = f"its rates add up to {moved:.2g}, so that its weights end where they began, {started:.2g} in size"
+        span = (int(group.series.updates[0]), int(group.series.updates[-1]))
+        return [*result, Evidence(group.series.name, span, statistic, moved, started, group.series.source(0))]
     if case.loss is None or case.loss_trend is None:
         return result
     span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))

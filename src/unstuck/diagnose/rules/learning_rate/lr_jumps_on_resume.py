@@ -12,8 +12,9 @@ Evidence needed
 `lr/<group>` on both sides of a resume.
 
 Not when
-Another learning rate was asked for and the step is that change, the schedule was dropped on purpose (a fresh start
-from the weights), warm restarts are configured, or the step is one that the schedule takes elsewhere too.
+Another learning rate or schedule was asked for and the step is that change, the schedule was dropped on purpose (a
+fresh start from the weights), warm restarts are configured, the step is one that the schedule takes elsewhere too, or
+a longer run was asked for and its stretched schedule less than doubles the rate.
 
 Remedy
 Save the scheduler's state, or compute the learning rate from the update counter alone, and keep the horizon of the
@@ -33,15 +34,20 @@ import numpy as np
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import applied, moments
 from unstuck.diagnose.lr_readings import number
-from unstuck.diagnose.resumes import planned_anew
+from unstuck.diagnose.resumes import lengthened, planned_anew
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.runs import Series
+from unstuck.runs import Event, Series
 
 # A step counts when it is five times what the schedule takes around it, and at least a quarter: a resume between two
 # logged points may hide one whole logging interval of decay on each side.
 TIMES_LOCAL_STEP = 5.0
 LEAST_STEP = math.log(1.25)
-LARGE_STEP = math.log(2.0)
+LARGE_STEP = math.log(2.0)  # ours: no published schedule doubles its rate but in a warm-up or at a restart
+
+
+# A decay to 0 takes ever larger steps in the logarithm: from 3 points before its end to the next, linear, -0.4; to
+# the one after that, -0.7; so a fall counts only with so many points behind it.
+LEAST_AFTER_FALL = 4
 
 
 @rule(
@@ -57,26 +63,44 @@ def check(case: Case) -> Outcome:
     lrs = applied(case)
     if not lrs:
         return CouldNotCheck(("lr",))
-    updates = [e.update for e in resumes if e.update is not None]
-    if not any((s.updates <= u).any() and (s.updates > u).any() for u in updates for s in lrs.values()):
+    if not any(0 < _cut(s, e) < len(s) for e in resumes for s in lrs.values()):
         return CouldNotCheck(("lr on both sides of the resume",))
     if case.setting("schedule") == "restarts":
         return Clear("warm restarts are configured")
     for event in resumes:
-        if planned_anew(event):
+        longer = lengthened(event)
+        if planned_anew(event) and longer is None:
             continue
         for series in lrs.values():
-            found = _jump(case, series, int(event.update or 0))
+            found = _jump(case, series, event, longer)
             if found is not None:
                 return found
     return Clear("the learning rate is continuous at every resume, or its change was asked for")
 
 
-def _jump(case: Case, series: Series, resumed: int) -> Found | None:
+def _by_line(series: Series, event: Event) -> int | None:
+    """Index of the first point that was logged after a resume; None where the lines of the log cannot tell.
+
+    A log by epochs may tell of a resume in updates.
+    """
+    known = event.source is not None and event.source.line is not None and len(series) and series.lines.all()
+    if not known or event.source is None or series.later_files or event.source.file != series.file:
+        return None
+    return int(np.searchsorted(series.lines, event.source.line or 0))
+
+
+def _cut(series: Series, event: Event) -> int:
+    """Index of the first point after a resume, by its line or else by its update."""
+    exact = _by_line(series, event)
+    return int(np.searchsorted(series.updates, event.update or 0, side="right")) if exact is None else exact
+
+
+def _jump(case: Case, series: Series, event: Event, longer: tuple[object, object] | None) -> Found | None:
     values, updates = series.values, series.updates
-    cut = int(np.searchsorted(updates, resumed, side="right"))
-    # the resume may be logged one interval off: the largest step within one point of it
-    candidates = [i for i in (cut - 1, cut, cut + 1) if 1 <= i < len(values)]
+    cut, resumed = _cut(series, event), int(event.update or 0)
+    # told by its update, the resume may be one logged interval off
+    near_cut = (cut - 1, cut, cut + 1) if _by_line(series, event) is None else (cut,)
+    candidates = [i for i in near_cut if 1 <= i < len(values)]
     if not candidates:
         return None
     logs = np.log(np.maximum(values, 1e-12 * float(values.max())))
@@ -86,7 +110,9 @@ def _jump(case: Case, series: Series, resumed: int) -> Found | None:
     near = np.concatenate([steps[max(0, at - 6) : max(0, at - 2)], steps[at + 1 : at + 5]])
     local = float(np.median(near)) if len(near) else 0.0
     limit = max(LEAST_STEP, TIMES_LOCAL_STEP * local)
-    if abs(step) <= limit:
+    if abs(step) <= limit or (longer is not None and step <= LARGE_STEP):
+        return None  # a longer plan lifts the rate a little: that much was asked for
+    if step < 0 and len(values) - at < LEAST_AFTER_FALL:
         return None
     loss = _loss_step(case, int(updates[at]))
     times = math.exp(abs(step))
@@ -98,6 +124,8 @@ def _jump(case: Case, series: Series, resumed: int) -> Found | None:
     evidence: tuple[Evidence, ...] = (
         moments(series, at, "learning rate after the resume, against the one before", float(values[at - 1])),
     )
+    if longer is not None:
+        title += f", because the plan went from {longer[0]} to {longer[1]} and the schedule was stretched"
     if loss is not None:
         title += f"; the loss goes from {loss[0]:.4g} to {loss[1]:.4g}"
     facts: dict[str, object] = {
@@ -107,8 +135,8 @@ def _jump(case: Case, series: Series, resumed: int) -> Found | None:
         "resumed_at": resumed,
         "group": series.name.removeprefix("lr/"),
     }
-    severity = None if step > 0 and abs(step) >= LARGE_STEP else "warning"
-    return Found(title, evidence, 0.93, "warning" if severity else None, "", facts)
+    asked_nothing = longer is None and step >= LARGE_STEP
+    return Found(title, evidence, 0.93, None if asked_nothing else "warning", "", facts)
 
 
 def _loss_step(case: Case, update: int) -> tuple[float, float] | None:

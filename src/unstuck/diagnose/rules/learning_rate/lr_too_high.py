@@ -11,7 +11,7 @@ updates is often permanent.
 
 Evidence needed
 `train/loss` over at least 24 points and `lr/<group>` (or a configured learning rate); the optimizer for a published
-scale.
+scale. Of a classifier 5 rows do where the rate is three times the highest published one and the loss rose.
 
 Not when
 Losses are not finite because of fp16 overflow (gradient norms infinite at a loss that was falling), a spike recovers
@@ -28,6 +28,7 @@ Stability, arXiv 2103.00065. Gilmer et al., arXiv 2110.04369. Scales: `unstuck.d
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,10 +36,13 @@ import numpy.typing as npt
 
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies, stood_since_start
+from unstuck.diagnose.guessing import classes_of
+from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies, rise_from_noise, stood_since_start
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
+from unstuck.diagnose.rules.learning_rate.unmoved import declared_factor
 from unstuck.diagnose.scales import Scale, highest_scale
+from unstuck.runs import Series
 
 Floats = npt.NDArray[np.float64]
 
@@ -48,6 +52,8 @@ STUCK_OVER = 5.0  # times the typical value, where the loss also is stuck at fre
 # A blow-up leaves the start by a tenth of it and by what noise gives once in a thousand runs.
 BLOW_UP = 0.1
 EARLY = 0.1  # of the run: warm-ups are 1 to 10 % of a run in the published recipes
+LEAST_ROWS = 5  # ours: a first row, a last three, and one between
+HALF_GUESSED = 0.5  # ours: of ln K; a classifier that has learned half of it did not fail for its step size
 AT_PEAK = 0.5  # "at its peak": at least half of it
 
 
@@ -84,20 +90,25 @@ def check(case: Case) -> Outcome:
     configured = case.setting("learning_rate")
     if case.loss is None or (lr is None and not configured):
         return CouldNotCheck(tuple(n for n, v in (("train/loss", case.loss), ("lr", lr)) if v is None))
-    if len(case.loss) < LEAST_POINTS:
-        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
     peak = float(lr.values.max()) if lr is not None else float(str(configured))
     scale = highest_scale(case, group_algorithm=case.lr_algorithm)
+    coarse = len(case.loss) < LEAST_POINTS
+    if coarse and len(case.loss) < LEAST_ROWS:
+        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
     if _fp16_overflow(case):
         return Clear("half precision overflowed: the step size is not the cause")
     # Published scales are base rates. Tables of embeddings take a factor on top (modded-nanogpt: 0.3).
-    base = peak / max(1.0, _declared_factor(case))
+    base = peak / max(1.0, declared_factor(case))
     sign = (
-        _blow_up(case, scale, base)
+        _by_epochs(case, case.loss, scale, base)
+        if coarse
+        else _blow_up(case, scale, base)
         or _follows(case)
         or _diverged_at_peak(case, scale, base)
         or _stuck(case, scale, base)
     )
+    if sign is None and coarse:
+        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
     if sign is None:
         return Clear("the loss does not show a step size that is too large")
     over = ""
@@ -112,13 +123,25 @@ def check(case: Case) -> Outcome:
     return Found(title, (sign.evidence,), sign.confidence, sign.severity, detail, facts)
 
 
-def _declared_factor(case: Case) -> float:
-    """The factor that the configuration gives the group that `case.lr` shows; 1 where there is none."""
-    factors = case.setting("group_lr_factors")
-    if case.lr is None or not isinstance(factors, dict):
-        return 1.0
-    factor = factors.get(case.lr.name.removeprefix("lr/"))
-    return float(factor) if isinstance(factor, int | float) else 1.0
+def _by_epochs(case: Case, loss: Series, scale: Scale | None, peak: float) -> Sign | None:
+    """A rate far over any published one, and a classifier not below half of guessing whose loss rose after a first row.
+
+    Of a few rows the noise cannot be known; of a sound run each is a mean over an epoch, and they come down.
+    """
+    classes = classes_of(case)
+    if scale is None or classes is None or peak < FAR_OVER * scale.high:
+        return None
+    first, end = float(loss.values[0]), float(np.median(loss.values[-3:]))
+    if end < first or end < HALF_GUESSED * math.log(classes):
+        return None
+    span = (int(loss.updates[0]), int(loss.updates[-1]))
+    says = (
+        f"the loss goes from {first:.4g} in the first row to {end:.4g} in the last three (guessing costs "
+        f"{math.log(classes):.4g})"
+    )
+    evidence = Evidence("train/loss", span, "level at the end, against the first row", end, first,
+                        loss.source(len(loss) - 1))  # fmt: skip
+    return Sign(says, evidence, 0.8, "error")
 
 
 def _fp16_overflow(case: Case) -> bool:
@@ -145,9 +168,8 @@ def _blow_up(case: Case, scale: Scale | None, peak: float) -> Sign | None:
     values, updates = case.loss.values, case.loss.updates
     first = float(values[0])
     early = max(4, int(np.ceil(EARLY * len(values))))
-    noise = statistics.noise_at_start(values, early)
-    z = statistics.false_alarm_z(early)
-    limit = first + max(BLOW_UP * abs(first), z * noise)
+    noise = rise_from_noise(values, early)
+    limit = first + max(BLOW_UP * abs(first), noise)
     above = np.flatnonzero(values[1:early] > limit) + 1
     if not len(above):
         return None
@@ -156,7 +178,7 @@ def _blow_up(case: Case, scale: Scale | None, peak: float) -> Sign | None:
     back = next((i for i in range(top, len(values) - 2) if np.median(values[i : i + 3]) <= first), None)
     lasting = back is None or back - int(above[0]) >= 3
     over = scale is not None and peak > scale.high
-    towering = float(values[top]) > 2 * first + z * noise
+    towering = float(values[top]) > 2 * first + noise
     if not (lasting or over or towering):
         return None
     if not over and not towering and back is not None and float(values[-3:].mean()) < 0.9 * first:

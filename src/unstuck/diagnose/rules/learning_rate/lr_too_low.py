@@ -2,8 +2,9 @@
 
 Finds
 A loss that falls far more slowly than the task allows, without any instability, at a learning rate less than a third
-of the lowest one published for this optimizer, model size and phase; or one that does not fall at all at a learning
-rate logged as 0 throughout.
+of the lowest one published for this optimizer, model size and phase; or a language model that is no better than
+frequencies because the learning rates of all its updates add up to less than its weights measured at the start; or one
+that does not fall at all at a learning rate logged as 0 throughout.
 
 Why it matters
 The run is healthy to look at and buys nothing: the same compute at the published rate would be done with the part of
@@ -11,7 +12,8 @@ the curve that this run will never reach. Incident I2 lowered its rate four time
 
 Evidence needed
 `train/loss` over at least 24 points and `lr/<group>`, the optimizer, and the phase (from scratch, fine-tuning, LoRA):
-told by the settings or by a first loss near ln V. A rate of 0 needs no scale.
+told by the settings or by a first loss near ln V (of characters, above their entropy). The sum of the rates, of Adam
+and its kin, and a rate of 0 need no scale.
 
 Not when
 No published scale is known for the case; the loss falls although 0 is logged (a rate rounded in print); it has done
@@ -22,8 +24,9 @@ Remedy
 Raise the peak to the published value for this optimizer and phase, or measure it with `unstuck find-lr`.
 
 References
-Li et al., Step Law, arXiv 2503.04715. Hu et al., LoRA, arXiv 2106.09685. Incidents I0 and I2. The scales and their
-sources: `unstuck.diagnose.scales`. How long it would take at this rate: `unstuck.diagnose.projection`.
+Li et al., Step Law, arXiv 2503.04715. Hu et al., LoRA, arXiv 2106.09685. Kingma, Ba, Adam, arXiv 1412.6980 (section
+2.1: how far a step goes). Incidents I0 and I2. The scales and their sources: `unstuck.diagnose.scales`. How long it
+would take at this rate: `unstuck.diagnose.projection`.
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ from unstuck.diagnose.lr_curve import FREQUENCY_SHARE, applied, near_frequencies
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.projection import Reach, rates_of, reach, seconds_per_update
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.rules.learning_rate.unmoved import INITIAL_SD, declared_factor, unmoved
 from unstuck.diagnose.scales import optimizer_of, phase_of, published_scale
+from unstuck.runs import Series
 
 # Published ranges are rules of thumb; a third below the lowest is outside what any of them has tried.
 WELL_UNDER = 1 / 3
@@ -59,35 +64,41 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(tuple(missing))
     if len(case.loss) < LEAST_POINTS:
         return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
+    if int(case.loss.updates[-1]) - int(case.loss.updates[0]) < LEAST_UPDATES:
+        return Clear("too short to be called slow")
+    climb = ramp(case.lr)
+    if climb is not None and climb.open and case.setting("learning_rate"):
+        return Clear("the learning rate is still in its warm-up")
+    outcome = _by_scale(case, case.loss, case.lr)
+    return outcome if isinstance(outcome, Found) else _still(case, case.loss, case.lr) or outcome
+
+
+def _by_scale(case: Case, loss: Series, lr: Series) -> Outcome:
+    """Far under what is published, and a loss that shows it."""
     phase = phase_of(case)
     scale = published_scale(case, group_algorithm=case.lr_algorithm)
     if scale is None:
         return CouldNotCheck(("optimizer",) if optimizer_of(case) is None else ("a published scale for this case",))
-    span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
-    if span[1] - span[0] < LEAST_UPDATES:
-        return Clear("too short to be called slow")
-    peak = float(case.lr.values.max())
+    peak = float(lr.values.max())
     limit = scale.low * WELL_UNDER
     if peak >= limit:
         return Clear(f"the peak of {number(peak)} is not under the published scale from {number(scale.low)}")
-    climb = ramp(case.lr)
-    if climb is not None and climb.open and case.setting("learning_rate"):
-        return Clear("the learning rate is still in its warm-up")
     slow = _slowness(case, phase)
     if slow is None:
         return Clear("the loss falls as a sound run's does")
+    span = (int(loss.updates[0]), int(loss.updates[-1]))
     statistic, value, threshold = slow
     told = {"fresh": "from scratch", "lora": "with LoRA"}.get(phase or "", "in fine-tuning")
     title = (
         f"The peak learning rate {number(peak)} is {scale.typical / peak:.3g} times below what is published for "
         f"{optimizer_of(case)} {told} ({number(scale.low)} to {number(scale.high)}), and {statistic}"
     )
-    top = int(np.argmax(case.lr.values))
-    at = int(case.lr.updates[top])
+    top = int(np.argmax(lr.values))
+    at = int(lr.updates[top])
     evidence = (
-        Evidence(case.lr.name, (at, at), "peak learning rate, against a third of the lowest published", peak, limit,
-                 case.lr.source(top)),
-        Evidence("train/loss", span, statistic, value, threshold, case.loss.source(len(case.loss) - 1)),
+        Evidence(lr.name, (at, at), "peak learning rate, against a third of the lowest published", peak, limit,
+                 lr.source(top)),
+        Evidence("train/loss", span, statistic, value, threshold, loss.source(len(loss) - 1)),
     )  # fmt: skip
     facts: dict[str, object] = {
         "applied_lr": peak,
@@ -106,6 +117,33 @@ def check(case: Case) -> Outcome:
         said = pace.said(seconds_per_update(case))
         detail += f" {said[0].upper()}{said[1:]}; token frequencies alone give as much."
     return Found(title, evidence, confidence, None, detail, facts)
+
+
+def _still(case: Case, loss: Series, lr: Series) -> Found | None:
+    """A language model whose weights hardly left their start: the learning rates of all updates are too little."""
+    found = unmoved(case)
+    if found is None or _unstable(case):
+        return None
+    span = (int(loss.updates[0]), int(loss.updates[-1]))
+    base = float(lr.values.max()) / declared_factor(case)
+    top = int(np.argmax(lr.values))
+    title = (
+        f"At a peak learning rate of {number(base)} the learning rates of all {span[1]:,} updates add up to "
+        f"{found.moved:.2g}: no weight can have moved farther, less than the {INITIAL_SD:g} that weights start with, "
+        f"and the loss is still {found.level:.4g}, no better than frequencies give"
+    )
+    said = "sum of the learning rates, against the standard deviation of weights at the start"
+    evidence = (
+        Evidence(lr.name, span, said, found.moved, INITIAL_SD, lr.source(top)),
+        Evidence("train/loss", span, "level at the end, against what frequencies give", found.level,
+                 FREQUENCY_SHARE * found.chance, loss.source(len(loss) - 1)),
+    )  # fmt: skip
+    facts: dict[str, object] = {"applied_lr": base, "moved": found.moved, "phase": "fresh"}
+    scale = found.scale
+    if scale is not None and base < scale.typical:
+        facts |= {"published_lr": scale.typical, "published_low": scale.low, "published_high": scale.high}
+        facts["factor"] = scale.typical / base
+    return Found(title, evidence, 0.88, None, "", facts)
 
 
 def _pace(case: Case) -> Reach | None:
@@ -147,9 +185,8 @@ def _slowness(case: Case, phase: str | None) -> tuple[str, float, float] | None:
     values, trend = case.loss.values, case.loss_trend.values
     fall, error = statistics.fall(values)
     z = statistics.false_alarm_z(1)
-    rose = trend - np.minimum.accumulate(trend)
-    if float(rose.max()) > max(z * case.loss_noise, 0.1 * abs(float(trend[0]))):
-        return None  # instability is another rule's
+    if _unstable(case):
+        return None
     if phase != "fresh" and _validation_improves(case):
         return None
     if fall <= z * error:
@@ -161,6 +198,15 @@ def _slowness(case: Case, phase: str | None) -> tuple[str, float, float] | None:
     if straightness is not None and straightness >= STRAIGHT:
         return "the loss still falls in proportion to the accumulated learning rate", straightness, STRAIGHT
     return None
+
+
+def _unstable(case: Case) -> bool:
+    """The loss rose by more than its noise and a tenth: whatever ails it is another rule's."""
+    if case.loss_trend is None:
+        return False
+    trend = case.loss_trend.values
+    rose = float((trend - np.minimum.accumulate(trend)).max())
+    return rose > max(statistics.false_alarm_z(1) * case.loss_noise, 0.1 * abs(float(trend[0])))
 
 
 def _validation_improves(case: Case) -> bool:

@@ -271,6 +271,8 @@ def _is_multiple(case: Case, ratios: Floats, places: npt.NDArray[np.intp]) -> bo
 
 def _against_start(ratio: float, counts: dict[tuple[str, ...], float]) -> Factor | None:
     """A factor between the first loss and what the start implies."""
+    if not ratio > 0:
+        return None
     factor = max(ratio, 1 / ratio)
     match = _nearest(factor, counts, SAME)
     if match is not None and factor >= LEAST_FACTOR:

@@ -166,7 +166,7 @@ def _stood_still(case: Case) -> Found | None:
                 continue
             fell, error = fall(window.values)
             level = float(np.median(window.values))
-            needed = RESOLUTION * abs(level) * math.log(high / max(low, 1)) / math.log(2)
+            needed = RESOLUTION * abs(level) * math.log(max(high, 1) / max(low, 1)) / math.log(2)
             end_level = float(window.values[-len(window) // 3 :].mean())
             dropped = end_level - float(after.values[-max(1, len(after) // 3) :].mean())
             resolved = fell + 2 * error < needed / 2 and fell < 3 * error

@@ -15,7 +15,8 @@ named); the planned length says whether a later reduction comes in time.
 
 Not when
 It lowered the rate; validation still improves, so there is nothing to do; the rate is at its minimum. A reduction that
-can still come within the planned run is a note.
+can still come within the planned run is a note, and so is a patience that no run of the planned length can exhaust
+while validation still improves.
 
 Remedy
 A patience that fires within the run, or a schedule that is planned over the run (cosine, linear).
@@ -54,7 +55,9 @@ MOVED = 1e-3  # a logged rate has at least four digits; a smaller fall is roundi
 STEPS_PER_EVALUATION = ("huggingface", "unstuck")  # the Trainer and we step the scheduler at each evaluation
 
 
-@rule(code="SC005", stages="LC", severity="warning", explains=("schedule-constant", "loss-plateau"))
+@rule(
+    code="SC005", stages="LC", severity="warning", explains=("schedule-constant", "loss-plateau", "setting-truncated")
+)
 def check(case: Case) -> Outcome:
     schedule, patience = case.setting("schedule"), case.setting("patience")
     if schedule is None and patience is None:
@@ -85,6 +88,8 @@ def check(case: Case) -> Outcome:
     if history.fired:
         return _not_applied(case, series, scheduler, history, axis)
     if _still_improves(series, mode, history):
+        if axis.planned is not None and scheduler.needed > axis.planned - 1:
+            return _never(series, scheduler, axis)
         return Clear("validation still improves: there is nothing to do for it")
     return _waits(case, series, scheduler, history, axis)
 
@@ -224,6 +229,25 @@ def _not_applied(case: Case, series: Series, scheduler: PlateauScheduler, histor
         detail="Either its step() is not called with the validation loss after each evaluation, or it watches another "
         "quantity or another threshold than assumed here.",
         facts={"patience": scheduler.patience, "met_at": axis.at(index), "cause": "not applied"},
+    )  # fmt: skip
+
+
+def _never(series: Series, scheduler: PlateauScheduler, axis: Axis) -> Found:
+    """More evaluations without improvement are asked for than the plan has after its first: no run can have them."""
+    planned = axis.planned or 0.0
+    return Found(
+        title=f"The plateau scheduler (patience {scheduler.patience}) cannot fire in {round(planned):,} planned "
+        "evaluations: the learning rate is a constant one, whatever validation does",
+        evidence=(
+            Evidence(series.name, (int(series.updates[0]), int(series.updates[-1])),
+                     "evaluations without improvement that it waits for, against those planned after the first",
+                     float(scheduler.needed), planned - 1, series.source(len(series) - 1)),
+        ),
+        confidence=0.8,
+        severity="note",
+        detail="Validation still improves, so nothing shows yet what this costs.",
+        facts={"patience": scheduler.patience, "earliest": axis.at(scheduler.needed), "unit": axis.unit,
+               "suggested_patience": max(1, round(planned / 10)), "cause": "too patient"},
     )  # fmt: skip
 
 

@@ -38,10 +38,11 @@ from unstuck.diagnose.scales import published_scale
 NEVER = 0.95  # of the peak, at the end
 LEAST_POINTS = 40  # two halves of 20: enough for a fall between thirds of the second
 BARELY = 0.05  # of the descent: training may creep on (it memorises) while validation stands
-LEAST_UPDATES = 500  # ours: shorter runs are tests
+LEAST_UPDATES = 200  # ours: two halves of the hundred below which a run is a test
+LIKELY = 1.645  # standard errors: one chance in twenty that the loss fell by more; enough for a note
 
 
-@rule(code="SC003", stages="LC", severity="warning", explains=("loss-plateau",))
+@rule(code="SC003", stages="LC", severity="warning", explains=("loss-plateau", "validation-noisy"))
 def check(case: Case) -> Outcome:
     kind = case.setting("schedule")
     if kind in ("plateau", "wsd"):
@@ -58,7 +59,8 @@ def check(case: Case) -> Outcome:
     if span[1] - span[0] < LEAST_UPDATES:
         return Clear("a run this short is a test")
     flat = flat_since_half(case)
-    if flat is None or not (flat[0] or (_validation_flat(case) and flat[1] < BARELY)):
+    likely = flat is not None and _likely_flat(case)
+    if flat is None or not (flat[0] or likely or (_validation_flat(case) and flat[1] < BARELY)):
         return Clear("the loss still falls")
     scale = published_scale(case, group_algorithm=case.lr_algorithm)
     if scale is not None and rate < scale.low * WELL_UNDER:
@@ -68,7 +70,8 @@ def check(case: Case) -> Outcome:
     if _validation_moves(case):
         return Clear("the validation loss still moves")
     language = case.setting("task") in ("causal-lm", "masked-lm", "seq2seq") or case.is_token_loss
-    severity: Severity = "warning" if language and case.start in (None, "fresh") else "note"
+    sure = flat[0] or not likely
+    severity: Severity = "warning" if language and case.start in (None, "fresh") and sure else "note"
     title = (
         f"The learning rate is {number(rate)} from start to end of {span[1]:,} updates, and the loss fell by only "
         f"{100 * max(flat[1], 0.0):.2g} % of its descent in the second half"
@@ -83,7 +86,15 @@ def check(case: Case) -> Outcome:
         "flat_since": half,
         "horizon_expected": case.setting("updates") or span[1],
     }
-    return Found(title, evidence, 0.8, severity, "", facts)
+    return Found(title, evidence, 0.8 if sure else 0.6, severity, "", facts)
+
+
+def _likely_flat(case: Case) -> bool:
+    """No fall shows in the second half, and one of `BARELY` of the descent would, but for one chance in twenty."""
+    if case.loss is None:
+        return False
+    fall, error = statistics.fall(case.loss.values[len(case.loss) // 2 :])
+    return bool(fall < statistics.false_alarm_z(1) * error and fall + LIKELY * error < BARELY * case.descent)
 
 
 def _constant_rate(case: Case) -> float | None:

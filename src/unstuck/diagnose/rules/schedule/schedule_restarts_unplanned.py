@@ -2,7 +2,9 @@
 
 Finds
 A learning rate that had come down to a tenth of its peak and rises again to a fifth or more: a cosine stepped beyond
-its T_max, which mirrors, or a schedule that a resume began anew.
+its T_max, which mirrors, or a schedule that a resume began anew. Of a schedule that only falls, or where what follows
+repeats the course from the start, a rise from the midst of the descent counts as well: the log of a restarted job need
+not say that it was restarted.
 
 Why it matters
 What annealing gained is lost, and the second descent is paid for with updates that were not planned.
@@ -11,8 +13,8 @@ Evidence needed
 `lr/<group>`; the schedule's name, or the shape of the rise: a schedule past its end rises smoothly, a restart jumps.
 
 Not when
-Warm restarts or cycles are configured; a resume planned the schedule anew (a longer run, another rate); the rises
-repeat at equal distances (a cyclic schedule whose name the log does not give).
+Warm restarts or cycles are configured; a resume planned the schedule anew (a longer run, another rate); a stage began
+there; the rises repeat at equal distances (a cyclic schedule whose name the log does not give).
 
 Remedy
 Give the schedule its real horizon, or stop stepping it at its end.
@@ -27,8 +29,11 @@ from __future__ import annotations
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import RISE_LEVEL, applied, comeback, moments
 from unstuck.diagnose.lr_readings import number
+from unstuck.diagnose.planned import switched_between
 from unstuck.diagnose.resumes import planned_anew
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
+from unstuck.diagnose.rules.schedule.begun_anew import FALLING, LEAST_RISE, Anew, begun_anew
+from unstuck.runs import Series
 
 LEAST_POINTS = 8
 
@@ -47,6 +52,9 @@ def check(case: Case) -> Outcome:
     for series in lrs.values():
         back = comeback(series)
         if back is None:
+            anew = begun_anew(series)
+            if anew is not None and (found := _anew(case, series, anew)) is not None:
+                return found
             continue
         if back.times > 1 and kind is None:
             continue  # it repeats: cyclic by design, as far as the log can tell
@@ -75,3 +83,29 @@ def check(case: Case) -> Outcome:
         )
         return Found(title, evidence, 0.9, None, "", facts)
     return Clear("the learning rate does not come back")
+
+
+def _anew(case: Case, series: Series, anew: Anew) -> Found | None:
+    """A rise from the midst of a descent; None where nothing tells it from one that was planned."""
+    values, updates = series.values, series.updates
+    first, last = int(updates[anew.jump - 1]), int(updates[anew.jump])
+    kind = case.setting("schedule")
+    resumes = [e for e in case.run.events_of("resume") if e.update is not None and first <= e.update <= last]
+    if any(planned_anew(e) for e in resumes) or switched_between(case, first, last):
+        return None
+    if not (kind in FALLING or anew.retraced):
+        return None
+    where = " where the run was resumed" if resumes else ""
+    why = f"a {kind} schedule does not rise" if kind in FALLING else "and then goes the way it went from the start"
+    title = (
+        f"{series.name} was down to {number(float(values[anew.low]))} at update {int(updates[anew.low]):,} and is "
+        f"{number(float(values[anew.top]))} at update {int(updates[anew.top]):,}{where}: {why}"
+    )
+    facts: dict[str, object] = {
+        "restart_update": last,
+        "horizon_applied": first,
+        "horizon_expected": case.setting("updates") or case.run.updates,
+        "share_of_peak": float(values[anew.top] / values.max()),
+    }
+    evidence = (moments(series, anew.top, "learning rate after the rise", LEAST_RISE * float(values[anew.low])),)
+    return Found(title, evidence, 0.9 if kind in FALLING else 0.8, "warning", "", facts)

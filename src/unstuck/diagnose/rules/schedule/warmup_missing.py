@@ -3,7 +3,7 @@
 Finds
 A run that starts at its peak learning rate although a warm-up was configured (a share cast to an integer is 0), or
 whose loss blows up in its first updates, or is thrown to the level of token frequencies and stays there, for want of
-one.
+one. A language model of a published size and rate, from scratch with Adam, is told of its missing warm-up in a note.
 
 Why it matters
 Adam's second moment is an estimate from a handful of batches in its first updates, so their steps are the largest of
@@ -28,13 +28,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies, stood_since_start
+from unstuck.diagnose.learning_rates import ADAMS
+from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies, rise_from_noise, stood_since_start
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.rules.schedule.warmup_too_long import _needed
-from unstuck.diagnose.scales import highest_scale
+from unstuck.diagnose.scales import LANGUAGE, highest_scale, optimizer_of, phase_of
 from unstuck.runs import Series
 
 FROM_THE_START = 0.9  # of the peak, at the first logged update
@@ -42,6 +42,9 @@ FIRST_UPDATES = 10  # a first row later than this may hide a ramp
 # A blow-up passes the start by a tenth of it and by what noise gives once in a thousand runs.
 BLOW_UP = 0.1
 EARLY = 0.1
+# GPT-2 small and up (GPT-3, arXiv 2005.14165; Pythia, arXiv 2304.01373 from 70M; OPT, Llama, OLMo): all warm up, over
+# 0.1 to 1 % of their updates, which is no whole update of a run shorter than this.
+LEAST_SIZE, LEAST_LENGTH = 70e6, 1000
 STUCK_OVER = 5.0  # times the published typical rate: one that a warm-up is known to make usable
 
 
@@ -66,7 +69,7 @@ def check(case: Case) -> Outcome:
     if not asked and damage is None:
         if case.loss is None:
             return CouldNotCheck(("train/loss",))
-        return Clear("no warm-up, and the early loss shows no damage")
+        return _unusual(case, series, peak) or Clear("no warm-up, and the early loss shows no damage")
     said = f"although a warm-up of {configured:,.0f} updates was asked for" if asked else ""
     shown = damage.statistic if damage is not None else ""
     title = f"The learning rate is {number(float(series.values[0]))} from update {int(series.updates[0]):,} on"
@@ -89,6 +92,30 @@ def check(case: Case) -> Outcome:
     return Found(title, evidence, 0.93 if asked else 0.85, severity, "", facts)
 
 
+def _unusual(case: Case, series: Series, peak: float) -> Found | None:
+    """A language model of a published size, from scratch with Adam at a published rate: every such recipe warms up.
+
+    The loss shows no damage of its own, so this is a hint: what it cost only a second run can tell.
+    """
+    size, length = case.setting("parameters") or 0.0, case.planned_updates or int(series.updates[-1])
+    scale = highest_scale(case, group_algorithm=case.lr_algorithm)
+    usual = size >= LEAST_SIZE and length >= LEAST_LENGTH and scale is not None and peak >= scale.low
+    adam = (case.lr_algorithm or optimizer_of(case)) in ADAMS and case.setting("task") in (None, *LANGUAGE)
+    if not (usual and adam and phase_of(case) == "fresh" and case.is_token_loss) or scale is None:
+        return None
+    warmup = int(max(1, round(min(_needed(case), 0.1 * length))))
+    title = (
+        f"The learning rate is {number(float(series.values[0]))} from update {int(series.updates[0]):,} on, without a "
+        f"warm-up; the published recipes for {size / 1e6:,.0f}M parameters have one"
+    )
+    share = float(series.values[0]) / peak
+    first = Evidence(series.name, (int(series.updates[0]),) * 2, "first rate over the peak", share,
+                     FROM_THE_START, series.source(0))  # fmt: skip
+    facts: dict[str, object] = {"warmup_expected": 0.0, "warmup_updates": warmup, "applied_lr": float(series.values[0])}
+    detail = "The first updates did no lasting harm that the loss shows; a run with a warm-up would tell."
+    return Found(title, (first,), 0.6, "note", detail, facts)
+
+
 def _configured(case: Case) -> float | None:
     count, share = case.setting("warmup_updates"), case.setting("warmup_share")
     if count is not None:
@@ -103,8 +130,7 @@ def _damage(case: Case, peak: float) -> Evidence | None:
         return None
     values, updates = case.loss.values, case.loss.updates
     first, early = float(values[0]), max(4, int(np.ceil(EARLY * len(values))))
-    noise = statistics.noise_at_start(values, early)
-    limit = max(BLOW_UP * abs(first), statistics.false_alarm_z(early) * noise)
+    limit = max(BLOW_UP * abs(first), rise_from_noise(values, early))
     top = 1 + int(np.argmax(values[1:early]))
     if float(values[top]) - first > limit:
         said = f"the loss goes from {first:.4g} to {float(values[top]):.4g} at update {int(updates[top]):,}"
