@@ -19,6 +19,7 @@ EARLIER = 0.01
 # What looks like another fault while this one is there: batches of one class each throw the loss up and down at any
 # learning rate, so nothing that the rules on rates and spikes see in them is evidence for their own.
 EXPLAINED_AWAY: dict[str, tuple[str, ...]] = {
+    "memory-exhausted": ("undertrained", "warmup-too-long"),  # the run ended before its time
     "loss-not-per-token": ("validation-shifted",),  # the two losses are not in one unit
     "order-unshuffled": ("lr-too-high", "warmup-missing", "loss-spike", "loss-diverged", "gradient-noise-dominates"),
 }

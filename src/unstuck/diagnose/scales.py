@@ -174,10 +174,13 @@ def highest_scale(case: Case, *, group_algorithm: str | None = None) -> Scale | 
 
 
 def _parameters(case: Case, phase: str) -> float | None:
-    """Parameters that the scale goes by: as set; of a model known by name where all of them are trained."""
-    written = case.setting("parameters")
+    """Parameters that the scale goes by: as set; by the shape of a transformer from scratch; of a model known by name
+    where all of them are trained."""
+    written, blocks = case.setting("parameters"), _blocks(case)
     if written:
         return float(written)
+    if phase == "fresh" and blocks is not None:
+        return blocks + float(case.setting("vocabulary") or 0) * float(case.setting("width") or 0)
     named = model_of(case)
     return named.model.parameters if named is not None and phase in ("fine-tuning", "preference") else None
 

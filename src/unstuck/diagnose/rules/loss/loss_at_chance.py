@@ -69,6 +69,11 @@ AROUND_CHANCE = 0.25
 FEW_SAMPLES = 500  # assumption where no setting says it: small validation sets have some hundred samples
 # Without a vocabulary the first value must be that of the start: as in initial-loss-implausible.
 FIRST_UPDATES = 2
+# Evaluations from a tenth of the run to its end that come down by less than a fiftieth: a sound run of a language model
+# falls by a tenth or more there (every healthy one of ../shared/logs and of the fault benchmark's development runs).
+LEAST_STANDING, EARLY, STANDS = 8, 0.2, 0.02
+# Of ln V: characters 0.60 (repetitive texts) to 0.75, BPE 0.60 to 0.71 (docs/scales.md); context gives less at once.
+LEAST_OF_FREQUENCIES = 0.6
 # Of ln V: the highest level of frequencies measured is 0.71 (WordPiece of 16,384 on documentation and books).
 FREQUENCIES_MOST = 0.71
 
@@ -99,7 +104,8 @@ def check(case: Case) -> Outcome:
         return Clear("the loss is far above chance: not a model that predicts nothing")
     if not (near[-1] and _share(trend.updates, near) >= LONG_SHARE):
         if entropy is None:
-            return _at_frequencies(case, end)
+            at = _at_frequencies(case, end)
+            return (_validation_never_left(case) or at) if isinstance(at, Clear) else at
         # at the unigram entropy: within 3 % of it, over the second half of the run
         half = trend.between(last // 2, last).values
         if last < 2 * MIN_UPDATES or not len(half) or not np.all(np.abs(half / entropy - 1) <= 1 - SHARE_OF_CHANCE):
@@ -303,6 +309,34 @@ def _without_vocabulary(case: Case) -> Outcome:
         confidence=0.8,
         facts={"chance": first, "level": end, "first_loss": first, "share": 1.0},
     )
+
+
+def _validation_never_left(case: Case) -> Found | None:
+    """Validation that stays from its first evaluation, early in the run, to its last near what frequencies give.
+
+    Whatever the tokenizer: what uses the context falls by many times `STANDS` after the first tenth of a run.
+    """
+    val, chance, trend = case.val, case.chance, case.loss_trend
+    if val is None or chance is None or trend is None or case.start in ("pretrained", "checkpoint"):
+        return None
+    if len(val) < LEAST_STANDING or float(trend.values.min()) < LEAST_OF_FREQUENCIES * chance:
+        return None  # what training learns beyond frequencies and validation does not is memorised
+    first, lowest, last = float(val.values[0]), float(val.values.min()), int(val.updates[-1])
+    early = 0 < val.updates[0] <= EARLY * case.run.updates
+    level = float(np.median(val.values))
+    if not early or first - lowest > STANDS * first or not LEAST_OF_FREQUENCIES * chance <= level <= chance:
+        return None
+    return Found(
+        title=f"Validation has stood at {level:.4g} since update {int(val.updates[0])} of {last}, near what token "
+        "frequencies give: nothing of the context is learnt",
+        evidence=(
+            Evidence("val/loss", (int(val.updates[0]), last), "fall from the first evaluation to the lowest",
+                     first - lowest, STANDS * first, val.source(len(val) - 1)),
+        ),
+        confidence=0.75,
+        severity="warning",
+        facts={"chance": chance, "level": level, "first_loss": first, "share": 1.0},
+    )  # fmt: skip
 
 
 def _at_frequencies(case: Case, end: float) -> Outcome:

@@ -116,8 +116,11 @@ def check(case: Case) -> Outcome:
 def _is_first_pass(case: Case) -> bool:
     """Whether no training sample was used twice; False where the settings and the log do not tell."""
     epoch = case.run.get("epoch")
-    if epoch is not None and len(epoch) and case.run.axis == "update":
-        return float(epoch.values[-1]) <= 1.0 and float(epoch.values[0]) < float(epoch.values[-1])
+    if epoch is not None and len(epoch) > 1 and case.run.axis == "update":
+        first, last = float(epoch.values[0]), float(epoch.values[-1])
+        if first == last:  # the number of the epoch, which never went on
+            return first in (0.0, 1.0)
+        return last <= 1.0
     samples, at_once = case.setting("train_samples"), case.sequences_per_update
     return bool(samples and at_once and case.run.updates * at_once <= samples)
 

@@ -68,6 +68,7 @@ LEAST_ROWS = 8  # ours: below it neither a fall nor its noise can be told
 # 150 masked ones (Poisson). What blew up jumps by more (assumption).
 NOISE_OF_SUMS = 0.2
 BATCHES_ALIKE = 0.3  # the last batch of an evaluation is smaller than the others, by half of one in two on average
+ORDINARY_GAP = 0.25  # training below validation by up to a fifth, once the factor is out (assumption)
 SUMMED = (
     "Where this loss is the one that is differentiated, its gradients (and their norms) are as many times "
     "too large: AdamW's step does not change, a clip limit and SGD's step do."
@@ -103,7 +104,10 @@ def check(case: Case) -> Outcome:
     if len(ratios) < 2 and start is None:
         return CouldNotCheck(("val/loss, or vocabulary and a loss at the start",))
     counts = _counts(case)
-    factor = _against_validation(case, at_evaluations, counts) if len(ratios) >= 2 else None
+    factor = None
+    if len(ratios) >= LEAST_EARLY:
+        factor = _above_chance_beside_validation(case, at_evaluations, counts)
+        factor = factor or _against_validation(case, at_evaluations, counts)
     if factor is not None:
         return _found(case, factor, ratios, places)
     if (early := _early_factor(case, counts)) is not None:
@@ -259,6 +263,22 @@ def _far_above_chance(case: Case) -> Found | None:
         detail=SUMMED,
         facts={"factor": first / chance[0], "factor_name": None, "series": "train/loss"},
     )
+
+
+def _above_chance_beside_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...], float]) -> Factor | None:
+    """A factor of training that stays above guessing from the first to the last point, while validation is below it.
+
+    A mean per token above ln V is one of a model worse than none, and its validation would be as well. The factor is
+    the setting next to the ratio; other terms of the loss (auxiliary heads, penalties) are none of them.
+    """
+    val, trend, chance = case.val, case.loss_trend, level_of_chance(case)
+    if val is None or trend is None or chance is None:
+        return None
+    above = float(trend.values.min()) > (1 + CONSTANT) * chance[0]
+    if not above or float(val.values.max()) >= chance[0] or not float(found.values.min()) > 1 + CONSTANT:
+        return None
+    match = _nearest(math.exp(float(np.median(np.log(found.values)))), counts, ORDINARY_GAP)
+    return None if match is None else _summed("train/loss", match[1], match[0], 0.8)
 
 
 def _is_multiple(case: Case, ratios: Floats, places: npt.NDArray[np.intp]) -> bool:

@@ -35,6 +35,7 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.learning_curve import fit_learning_curve
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.statistics import fall, noise_sd
+from unstuck.runs import Series
 
 MIN_POINTS = 30  # the second half then has 15 points, its outer thirds 5 each
 MIN_EVALUATIONS = 8
@@ -49,14 +50,21 @@ LEAST_EPOCHS = 4
 UNMOVED = 1e-4  # ours: ten times the rounding of a float32 mean over thousands of batches
 STOOD_SHARE = 0.6  # ours: longer than the first phase of a step schedule (He et al. 2016: half of the run)
 LONG_EVALUATIONS = 15  # two thirds of them are then 9 or more, which `fall` needs
+# An evaluation within the first fifth of the run, and what is less than the gain of any further fifth (as RESOLUTION).
+EARLY, HARDLY = 0.2, 0.02
 WARN_GAP = 0.10  # training fell by a tenth of the level while validation stood still
 
 
 @rule(code="LO003", stages="LV", severity="warning")
 def check(case: Case) -> Outcome:
-    loss = case.loss
-    if loss is None:
+    if case.loss is None:
         return CouldNotCheck(("train/loss",))
+    outcome = _follow(case, case.loss)
+    return outcome if isinstance(outcome, Found) else _hardly_moved(case) or outcome
+
+
+def _follow(case: Case, loss: Series) -> Outcome:
+    """What the last half of the run shows."""
     if (unmoved := _unmoved(case)) is not None:
         return unmoved
     if len(loss) < MIN_POINTS and not (case.val is not None and len(case.val) >= MIN_EVALUATIONS):
@@ -182,6 +190,34 @@ def _stood_still(case: Case) -> Found | None:
         confidence=0.75,
         detail="The later fall shows that the level was no floor: most of the run learnt nothing that was kept.",
         facts={"level": level, "since": since, "fell": 0.0, "noise": 0.0, "expected": None},
+    )
+
+
+def _hardly_moved(case: Case) -> Found | None:
+    """Neither loss has moved since the first rows: said as a note, since fine losses of some tasks stand still."""
+    val, train = case.val, case.train_at_evaluations
+    if val is None or train is None or len(val) < MIN_EVALUATIONS or not 0 < val.updates[0] <= EARLY * case.run.updates:
+        return None
+    moved = max(float(series[0] - series[1:].min()) / abs(float(series[0])) for series in (val.values, train))
+    if not 0 <= moved < HARDLY or float(train[0]) <= 0:
+        return None
+    first, last = int(val.updates[0]), int(val.updates[-1])
+    return Found(
+        title=f"Neither loss has moved since {'epoch' if case.run.axis == 'epoch' else 'update'} {first} of {last}: "
+        f"validation {val.values[0]:.4g} and then {val.values[1:].min():.4g} at best, training {train[0]:.4g} and "
+        f"{train[1:].min():.4g}",
+        evidence=(
+            Evidence("val/loss", (first, last), "largest fall of the two, as a share", moved, HARDLY, val.source(0)),
+        ),
+        confidence=0.6,
+        severity="note",
+        facts={
+            "level": float(val.values[-1]),
+            "since": first,
+            "fell": moved,
+            "noise": case.val_noise,
+            "expected": None,
+        },
     )
 
 
