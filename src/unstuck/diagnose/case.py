@@ -34,14 +34,15 @@ class Case:
         self.run = run
 
     def setting(self, name: str) -> Any | None:
-        """The canonical setting's value, None where unknown.
+        """The canonical setting's value, None where unknown; an infinite one is none.
 
         Where the log counts epochs and nothing settles how many updates one has, settings counted in updates cannot be
         compared with it and are unknown; the planned epochs stand for the planned updates.
         """
         if self.run.axis in ("epoch", "row") and name in COUNTED_IN_UPDATES:
             return self.run.setting("epochs") if name == "updates" and self.run.axis == "epoch" else None
-        return self.run.setting(name)
+        value = self.run.setting(name)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
     def algorithm_of(self, group: str) -> str | None:
         """The optimizer of one parameter group, where the run states it (ours does); None elsewhere."""
@@ -128,7 +129,7 @@ class Case:
     def planned_updates(self) -> int | None:
         """Updates the run was to have: the setting, or the schedule's horizon."""
         planned = self.setting("updates") or self.setting("horizon_updates")
-        return int(planned) if planned else None
+        return int(planned) if planned and math.isfinite(planned) else None
 
     @cached_property
     def val_rise(self) -> statistics.Rise | None:

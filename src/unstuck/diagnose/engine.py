@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
@@ -135,17 +136,24 @@ def diagnose(run: Run, target: float | None = None) -> Diagnosis:
         )
         for rank, (rule, found, because) in enumerate(ranked(hits, run.updates), start=1)
     ]
-    said = outlook(case)
-    diagnosis.outlook = said if isinstance(said, Projection) else None
-    if target is not None:
-        ahead = when_reached(case, target)
-        pace = seconds_per_update(case)
-        diagnosis.reach = ahead.said(pace) if isinstance(ahead, Reach) else f"{target:g}: {ahead.reason}"
+    with np.errstate(all="ignore"), suppress(*NUMERICAL_FAULTS):
+        _look_ahead(diagnosis, case, target)
     if any(f.severity != "note" for f in diagnosis.findings):
         diagnosis.verdict = "sick"
     elif _followed(case, diagnosis.clear):
         diagnosis.verdict = "healthy"
     return diagnosis
+
+
+def _look_ahead(diagnosis: Diagnosis, case: Case, target: float | None) -> None:
+    """What the run comes to, and when the loss that was asked for is reached."""
+    if target is not None:
+        diagnosis.reach = f"{target:g}: the record does not carry a projection"
+        ahead = when_reached(case, target)
+        pace = seconds_per_update(case)
+        diagnosis.reach = ahead.said(pace) if isinstance(ahead, Reach) else f"{target:g}: {ahead.reason}"
+    said = outlook(case)
+    diagnosis.outlook = said if isinstance(said, Projection) else None
 
 
 def _followed(case: Case, clear: list[str]) -> bool:

@@ -282,6 +282,9 @@ class Spike:
     noise: float
 
 
+MOST_EXPONENT = 700.0  # of a double: e^709 is its largest
+
+
 def skewed(z: float, residual: Floats) -> float:
     """What a normal quantile becomes where the noise is skewed upwards, as losses of small batches are.
 
@@ -294,6 +297,8 @@ def skewed(z: float, residual: Floats) -> float:
     if not low < middle < high:
         return z
     shape = (math.log((high - middle) / (middle - low)) - 2.1 / math.sqrt(len(residual))) / 1.2816
+    if shape * z > MOST_EXPONENT:
+        return math.inf
     return z if shape <= 0 else math.expm1(shape * z) / shape
 
 

@@ -117,7 +117,7 @@ def _joined(earlier: Series | None, later: Series | None, first: int) -> Series:
         series = later if earlier is None else earlier
         assert series is not None
         return series
-    kept = earlier.updates < first
+    kept = earlier.updates < min(first, int(later.updates[0]))  # a series may begin before the loss does
     return Series(
         later.name,
         np.concatenate([earlier.updates[kept], later.updates]),

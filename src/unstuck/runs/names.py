@@ -18,12 +18,14 @@ from unstuck.errors import UserError
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORDS = re.compile(r"[a-z0-9]+")
+_HELD_OUT = re.compile(r"\b(held|hold)[-_ ]out(?![a-z])")
+GRADIENT_NORM = re.compile(r"(\|{1,2}|‖)(?:g|grad|gradient|∇)\1(?=[ :=]|\Z)")  # the norm of the gradient, as it is written: |g|
 
 
 @cache
 def normalise(key: str) -> str:
     """`trainLoss`, `train/loss`, `Train Loss` -> `train_loss`."""
-    return "_".join(_WORDS.findall(_CAMEL.sub("_", key).lower()))
+    return "_".join(_WORDS.findall(_HELD_OUT.sub("heldout", GRADIENT_NORM.sub("grad_norm", _CAMEL.sub("_", key).lower()))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,17 @@ STEP_NAMES = _words(
 )
 MICRO_STEP_NAMES = _words("micro_step micro_steps micro_batch micro_batches microbatch microstep forward_step")
 EPOCH_NAMES = _words("epoch epochs train_epoch current_epoch epoch_num num_epoch epoch_idx")
+
+# The times of a step by the words of their names: what is timed, with a unit or a word that says that it is a time.
+_TIME_UNITS = {"ms": 1.0, "msec": 1.0, "millis": 1.0, "milliseconds": 1.0, "us": 1e-3, "s": 1e3, "sec": 1e3,
+               "secs": 1e3, "second": 1e3, "seconds": 1e3}  # fmt: skip
+_TIMED = frozenset(_words("time times t duration latency dt"))
+_ABOUT_TIMES = frozenset(_words("per avg mean average in train training perf performance timing timings timer timers "
+                                "speed profile profiler stats system sys"))  # fmt: skip
+_STEPPED = frozenset(_words("step iter iteration it batch update"))
+_LOADER = frozenset(_words("data dataloader dataload dataloading loader fetch io input"))
+_LOADING = frozenset(_words("load loading wait waiting fetching get next batch read reading"))
+_RATE_KEY = re.compile(r"(?:^|[\W_])(?:step|iter|iteration|it|batch|update)s? ?/ ?(?:s|sec|second)\b|(?:^|_)it(?:er)?_s$", re.I)
 
 _VAL = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout")
 _TRAIN = ("train", "training", "tr")
@@ -123,6 +136,33 @@ TABLE: tuple[SeriesName, ...] = (
     SeriesName("train/perplexity", (*(f"{p}_{a}" for a in ("perplexity", "ppl") for p in _TRAIN), "perplexity", "ppl")),
 )  # fmt: skip
 
+
+def timed(words: Iterable[str]) -> str:
+    """What words time: `time/step_ms`, `time/data_ms` (the wait of a step for its data), or neither ("").
+
+    Words of time, of units and `per`, `avg`, `train` are left out of account.
+    """
+    core = {word for word in words if word not in _TIME_UNITS and word not in _TIMED and word not in _ABOUT_TIMES}
+    if core & _LOADER and core <= _LOADER | _LOADING:
+        return "time/data_ms"
+    if core == {"batch"} or (core and core <= _STEPPED):
+        return "time/step_ms"
+    return "time/data_ms" if core - {"batch"} in ({"load"}, {"loading"}) or core == {"batch", "wait"} else ""
+
+
+def _time_entry(key: str) -> SeriesName | None:
+    """The series of a key that names a time of the step with its unit: `step_s`, `sec/it`, `loader_ms`, `t_data`.
+
+    A time without a unit is in seconds, as `time.time()` gives it; a name that may be a rate (`it/s`) is none.
+    """
+    words = normalise(key).split("_")
+    units = {_TIME_UNITS[word] for word in words if word in _TIME_UNITS}
+    if len(units) > 1 or not (units or _TIMED & set(words)) or _RATE_KEY.search(key):
+        return None
+    name = timed(words)
+    return SeriesName(name, (), "ms", units.pop() if units else 1000.0) if name else None
+
+
 # Keys about the clock of an evaluation or of the whole run (transformers writes them), not about learning.
 RUNTIME = re.compile(r"^(?:eval|train|test)_.*(?:runtime|samples_per_second|steps_per_second|model_preparation_time)$")
 
@@ -140,7 +180,7 @@ _UPDATE_RATIO = re.compile(r"^(?:update_ratio|update_to_weight|update_weight_rat
 
 
 def group_of(key: str) -> SeriesName | None:
-    """The series of a key that names a parameter group or a validation source; None where it names neither.
+    """The series of a key that names a parameter group, a validation source or a time; None where it names none.
 
     `lr_body`, `lr/body` and `body_lr` are `lr/body`; `gnorm_head` is `grad_norm/preclip/head`; `eval_books_loss` is
     `val/loss/books`.
@@ -159,7 +199,14 @@ def group_of(key: str) -> SeriesName | None:
         source = match[1] or match[2]
         if source not in ("ema", "smooth", "smoothed", "std", "min", "max", "best", "delta", "avg", "mean", "running"):
             return SeriesName(f"val/loss/{source}", ())
-    return None
+    return _time_entry(key)
+
+
+# Spelling -> its places in TABLE.
+_PLACES: dict[str, list[int]] = {}
+for _place, _entry in enumerate(TABLE):
+    for _spelling in _entry.spellings:
+        _PLACES.setdefault(_spelling, []).append(_place)
 
 
 def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) -> dict[str, SeriesName]:
@@ -179,7 +226,8 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
     for key in points:
         if key not in said:
             by_name.setdefault(normalise(key), []).append(key)
-    for entry in TABLE:
+    for place in sorted({place for name in by_name for place in _PLACES.get(name, ())}):
+        entry = TABLE[place]
         if entry.canonical in taken:
             continue
         candidates = [key for spelling in entry.spellings for key in by_name.get(spelling, ()) if key not in given]
