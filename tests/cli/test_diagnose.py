@@ -242,7 +242,7 @@ def unfinished(path: Path) -> Path:
 def test_an_unfinished_run_is_projected_to_its_end_and_to_a_loss_that_is_asked_for(tmp_path: Path) -> None:
     log = unfinished(tmp_path / "train.log")
     printed = run(log, "--target", "1.8").stdout
-    assert "On this course the loss comes to 1." in printed
+    assert "On this course the training loss comes to 1." in printed
     assert "at update 5,000 (80% between" in printed
     assert "At this rate 1.8 is reached in" in printed
     (told,) = json.loads(run(log, "--target", "0.3", "--json").stdout)["runs"]

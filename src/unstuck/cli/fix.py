@@ -153,7 +153,10 @@ def _print(
         print(f"Wrote {prescribed.file}{old}.")
         print(f"Train with it: {prescribed.command}" if ours else f"The same on the command line: {prescribed.command}")
     elif prescribed.file is not None:
-        print(f"To write it: unstuck fix {diagnosis.run.source} --apply{' --unsafe' * (remedy.safety == 'unsafe')}")
+        first = next((f for f in diagnosis.findings if any(r.patch for r in f.remedies)), finding)
+        rule = "" if finding is first else f" --rule {finding.rule.name}"
+        unsafe = " --unsafe" * (remedy.safety == "unsafe")
+        print(f"To write it: unstuck fix {diagnosis.run.source}{rule} --apply{unsafe}")
         if not ours:
             print(f"The same on the command line: {prescribed.command}")
     else:

@@ -16,7 +16,7 @@ from unstuck.diagnose import rules as rules_package
 from unstuck.diagnose.alternatives import Alternative, alternatives
 from unstuck.diagnose.calibration import calibrated
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.projection import Projection, Reach, outlook, seconds_per_update, when_reached
+from unstuck.diagnose.projection import Projection, Reach, outlook, passed_at, seconds_per_update, when_reached
 from unstuck.diagnose.reasoning import explained_away, log_next, ranked
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Remedy, Rule, Severity
 from unstuck.diagnose.thin import thin
@@ -152,6 +152,8 @@ def _look_ahead(diagnosis: Diagnosis, case: Case, target: float | None) -> None:
         ahead = when_reached(case, target)
         pace = seconds_per_update(case)
         diagnosis.reach = ahead.said(pace) if isinstance(ahead, Reach) else f"{target:g}: {ahead.reason}"
+        if (passed := passed_at(case, target)) is not None:
+            diagnosis.reach = f"{target:g} was reached at {case.run.axis} {passed:,}"
     said = outlook(case)
     diagnosis.outlook = said if isinstance(said, Projection) else None
 

@@ -24,6 +24,7 @@ COURSE_POINTS = 200  # of a planned course; 0.5 % of it between two
 MOST_AHEAD = 1000.0  # times the updates so far: what would take longer is "not reached" (ours)
 STEPS = 60  # grid points from now to there; 12 % between two, finer than any interval
 DAY = 86_400.0
+ENDED = 1.03  # ours: a run within 3 % of its plan has come to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +213,7 @@ def outlook(case: Case) -> Projection | NoProjection:
     planned = case.planned_updates
     if planned is None:
         return NoProjection("the planned number of updates is not known")
-    if planned <= case.run.updates:
+    if planned <= ENDED * case.run.updates:
         return NoProjection("the run has reached its planned end")
     rates = rates_of(case)
     said: Projection | NoProjection = NoProjection("there is no loss")
@@ -236,6 +237,13 @@ def when_reached(case: Case, target: float) -> Reach | NoProjection:
             if isinstance(said, Reach):
                 break
     return said
+
+
+def passed_at(case: Case, target: float) -> int | None:
+    """Where validation, or else the trend of training, first came down to `target`; None where it did not."""
+    series = case.val if case.val is not None else case.loss_trend
+    below = np.flatnonzero(series.values <= target) if series is not None else np.zeros(0, np.int64)
+    return int(series.updates[below[0]]) if series is not None and len(below) else None
 
 
 def rough_span(seconds: float) -> str:

@@ -20,6 +20,9 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
             base / published,
             f"{two_digits(published):g} is the published scale for this optimizer and size",
         )
+    elif published and base and base / published > 10:
+        divisor = base / published
+        source = f"{two_digits(published):g} is the published scale; nothing between it and this rate was measured here"
     answer = [lower_rate(case, found, "", divisor=divisor, source=source)]
     warmup = short_warmup(case)
     if warmup is not None and case.setting("warmup_updates") == 0:

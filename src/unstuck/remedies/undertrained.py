@@ -15,11 +15,13 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
     if not more or not planned:
         return (advice("Train longer: the loss was still falling steeply."),)
     target = round(min(planned + more, MOST * planned))
-    changes = {"updates": target}
+    counted = "epochs" if case.run.axis == "epoch" else "updates"
+    changes = {counted: target}
     horizon = case.setting("horizon_updates")
     if horizon and known(case, "horizon_updates") and round(horizon) == round(planned):
         changes["horizon_updates"] = target
     projected = fact(found, "projected_loss")
     to = f", where the curve projects a loss of {projected:.3g}" if projected is not None else ""
-    reason = f"the loss still fell when the run ended{to}; at most twice as long at a time"
-    return (prescribe(case, changes, f"Train for {target:,} updates instead of {planned:,.0f}.", "safe", reason),)
+    fell = f"the loss still fell when the run ended{to}" if case.loss is not None else "so few updates move no weights"
+    reason = f"{fell}; at most twice as long at a time"
+    return (prescribe(case, changes, f"Train for {target:,} {counted} instead of {planned:,.0f}.", "safe", reason),)

@@ -61,7 +61,8 @@ def _blocks(diagnosis: Diagnosis, width: int, *, plots: bool) -> Iterator[_Block
     yield _Block(_verdict(diagnosis))
     yield _Block(_text(_about(run), "dim"))
     if diagnosis.outlook is not None:
-        yield _Block(_text(f"On this course the loss comes to {diagnosis.outlook}.", "dim"))
+        which = "validation" if run.get("val/loss") is not None else "training"
+        yield _Block(_text(f"On this course the {which} loss comes to {diagnosis.outlook}.", "dim"))
     if diagnosis.reach:
         yield _Block(_text(f"{diagnosis.reach[0].upper()}{diagnosis.reach[1:]}."))
     shown: set[tuple[str, tuple[int, int]]] | None = set() if plots else None
@@ -119,7 +120,11 @@ def _verdict(diagnosis: Diagnosis) -> Text:
 
 
 def _about(run: Run) -> str:
-    parts = [run.source, run.format, plural(run.updates, "update")]
+    parts = [
+        run.source,
+        run.format,
+        plural(run.updates, run.axis if run.axis in ("epoch", "row") else "update"),
+    ]
     for name in ("train/loss", "val/loss"):
         series = run.get(name)
         if series is not None and len(series):

@@ -18,13 +18,15 @@ from unstuck.runs.run import Run, Setting
 # `run_7.log` -> `run_7.config.json`, `run_7.hparams.yaml`, `run_7.json` ...
 OWN_SUFFIXES = (
     ".config.json", ".config.yaml", ".config.yml", ".config.py", ".config.toml", ".hparams.yaml", ".hparams.yml",
-    ".args.json", ".args.yaml", ".training_args.json", ".yaml", ".yml", ".json", ".py", ".env",
+    ".args.json", ".args.yaml", ".training_args.json", ".yaml", ".yml", ".json", ".toml", ".ini", ".cfg", ".py", ".env",
 )  # fmt: skip
 # Taken for every log of the folder when the folder holds one log only.
 SHARED_NAMES = (
     "config.yaml", "config.yml", "hparams.yaml", "hparams.yml", "args.json", "args.yaml", "training_args.json",
     "training_args.yaml", "train_config.json", "train_config.yaml", "hyperparameters.json", "params.json",
-    "config.json", "config.toml", "config.py", ".env", "adapter_config.json",
+    "config.json", "config.toml", "config.py", ".env", "adapter_config.json", "config.ini", "config.cfg",
+    "hparams.json", "hparams.toml", "params.yaml", "hyperparameters.yaml", "hyperparams.json", "hyperparams.yaml",
+    "cfg.yaml", "options.yaml", "options.json", "flags.json", ".hydra/config.yaml",
 )  # fmt: skip
 LOG_SUFFIXES = (".log", ".txt", ".out", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".err")
 NEVER = ("trainer_state.json", "summary.json", "labels.json", "tokenizer.json", "tokenizer_config.json")
@@ -74,9 +76,23 @@ def read_beside(log: Path, config: Path | None = None) -> Beside:
             continue
         used.append(path.name)
         raw = {**found, **raw}
+        if (kept := _changed_since(path, log)) is not None:
+            notes.append(
+                f"{path.name} was changed after the log was written, and {kept} holds what was there before: the run "
+                "may have had those settings. Give the right ones with --config."
+            )
     if (log.parent / "training_args.bin").exists():
         notes.append("training_args.bin is a pickle, which is never opened; save the arguments as JSON.")
     return Beside(raw, tuple(used), tuple(notes))
+
+
+def _changed_since(path: Path, log: Path) -> str | None:
+    """The name of the copy that `unstuck fix --apply` kept of a configuration which is newer than the log."""
+    kept = path.with_name(f"{path.name}.bak")
+    try:
+        return kept.name if kept.is_file() and path.stat().st_mtime > log.stat().st_mtime else None
+    except OSError:
+        return None
 
 
 def _own_files(log: Path) -> list[Path]:

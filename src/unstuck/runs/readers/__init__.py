@@ -58,6 +58,10 @@ class FolderReader(Protocol):
     def read_folder(self, folder: Path, beside: Beside) -> list[Run]: ...
 
 
+NAMED_AS_LOGS = (".log", ".out", ".jsonl", ".csv", ".tsv")  # left unread in a folder, these are named
+SHOWN_NAMES = 8
+
+
 @cache
 def all_readers() -> dict[str, Reader]:
     """Every reader of this folder by its format, discovered by its place."""
@@ -158,6 +162,7 @@ def _read_folder(folder: Path, ask: _Ask) -> list[Run]:
                 raise
     runs: list[Run] = []
     failed: list[str] = []
+    unknown: list[str] = []
     found = search(folder, _takes)
     for place in found:
         try:
@@ -166,12 +171,20 @@ def _read_folder(folder: Path, ask: _Ask) -> list[Run]:
                 if reader is not None:
                     runs.extend(_settled(reader.read_folder(place, ask.settings(place)), match))
             else:
-                runs.extend(_read_known(place, ask))
+                read = _read_known(place, ask)
+                runs.extend(read)
+                if not read and place.suffix in NAMED_AS_LOGS:
+                    unknown.append(place.name)
         except UserError as error:
             failed.append(str(error))
     if runs:
         runs = join_resumed(runs)
         runs[0].notes.extend(f"Left out: {sentence}" for sentence in failed)
+        if unknown:
+            more = f" and {len(unknown) - SHOWN_NAMES} more" if len(unknown) > SHOWN_NAMES else ""
+            runs[0].notes.insert(
+                0, f"Not read, in no format that unstuck knows: {', '.join(unknown[:SHOWN_NAMES])}{more}."
+            )
         return runs
     if failed:
         raise UserError(failed[0])

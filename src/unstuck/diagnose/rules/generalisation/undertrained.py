@@ -102,13 +102,14 @@ def check(case: Case) -> Outcome:
     if rates is not None and not cut_short:
         rates = rates.held(last)  # longer than planned: at the learning rate of the end
     said, detail, projection = _projected(case, series, target, rates)
+    counted = "epoch" if case.run.axis == "epoch" else "update"
     # a log that stops before its plan may belong to a run that is still going
     goal = case.setting("updates")
     running = bool(goal) and last < REACHED * int(goal or 0) and not any(case.run.events_of("end"))
     if running:
-        why = f"is at {last} of {planned} updates"
+        why = f"is at {last} of {planned} {counted}s"
     else:
-        why = f"ended at {last} of {planned} updates" if cut_short else f"ended at update {last}"
+        why = f"ended at {last} of {planned} {counted}s" if cut_short else f"ended at {counted} {last}"
     return Found(
         title=f"The run {why} while the loss still fell by {decline.value:.2g} per e-fold{said}",
         evidence=(_evidence(series, decline, threshold),),

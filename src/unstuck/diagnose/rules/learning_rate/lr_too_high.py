@@ -94,7 +94,7 @@ def check(case: Case) -> Outcome:
     scale = highest_scale(case, group_algorithm=case.lr_algorithm)
     coarse = len(case.loss) < LEAST_POINTS
     if coarse and len(case.loss) < LEAST_ROWS:
-        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
+        return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
     if _fp16_overflow(case):
         return Clear("half precision overflowed: the step size is not the cause")
     # Published scales are base rates. Tables of embeddings take a factor on top (modded-nanogpt: 0.3).
@@ -108,7 +108,7 @@ def check(case: Case) -> Outcome:
         or _stuck(case, scale, base)
     )
     if sign is None and coarse:
-        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
+        return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
     if sign is None:
         return Clear("the loss does not show a step size that is too large")
     over = ""

@@ -21,7 +21,8 @@ most of its fall early, as a sound run does; the validation loss of a fine-tune 
 is in a warm-up (warmup-too-long) or another finding explains the low value.
 
 Remedy
-Raise the peak to the published value for this optimizer and phase, or measure it with `unstuck find-lr`.
+Raise the peak to the published value for this optimizer and phase, or measure it in short paired runs
+(`unstuck prove`).
 
 References
 Li et al., Step Law, arXiv 2503.04715. Hu et al., LoRA, arXiv 2106.09685. Kingma, Ba, Adam, arXiv 1412.6980 (section
@@ -63,7 +64,7 @@ def check(case: Case) -> Outcome:
     if missing or case.loss is None or case.lr is None:
         return CouldNotCheck(tuple(missing))
     if len(case.loss) < LEAST_POINTS:
-        return CouldNotCheck((f"fewer than {LEAST_POINTS} points of train/loss",))
+        return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
     if int(case.loss.updates[-1]) - int(case.loss.updates[0]) < LEAST_UPDATES:
         return Clear("too short to be called slow")
     climb = ramp(case.lr)
