@@ -198,8 +198,10 @@ def _hardly_moved(case: Case) -> Found | None:
     val, train = case.val, case.train_at_evaluations
     if val is None or train is None or len(val) < MIN_EVALUATIONS or not 0 < val.updates[0] <= EARLY * case.run.updates:
         return None
+    if not float(val.values[0]) > 0 or not float(train[0]) > 0:
+        return None
     moved = max(float(series[0] - series[1:].min()) / abs(float(series[0])) for series in (val.values, train))
-    if not 0 <= moved < HARDLY or float(train[0]) <= 0:
+    if not 0 <= moved < HARDLY:
         return None
     first, last = int(val.updates[0]), int(val.updates[-1])
     return Found(

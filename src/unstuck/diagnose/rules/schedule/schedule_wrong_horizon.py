@@ -28,7 +28,7 @@ arXiv 2404.06395 (what the decay phase gives). Loshchilov, Hutter, SGDR, arXiv 1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -74,11 +74,23 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(("lr",) if not lrs else ("updates", "horizon_updates"))
     if kind in ("constant", "plateau", "inverse_sqrt") and not (horizon and case.setting("warmup_share")):
         return Clear(f"a {kind} schedule has no horizon")
-    return (
-        _by_arithmetic(case)
-        or (_by_configuration(case, planned, float(horizon)) if planned and horizon else None)
-        or next((found for s in lrs.values() if (found := _by_log(case, s, planned))), None)
-        or _verdict_without_pattern(case, lrs, planned)
+    if (explained := _by_arithmetic(case)) is not None:
+        return explained
+    configured = _by_configuration(case, planned, float(horizon)) if planned and horizon else None
+    logged = next((found for s in lrs.values() if (found := _by_log(case, s, planned))), None)
+    if configured is not None and logged is not None and horizon < planned:
+        return _both(configured, logged)
+    return configured or logged or _verdict_without_pattern(case, lrs, planned)
+
+
+def _both(configured: Found, logged: Found) -> Found:
+    """What the configuration plans too short, with what the log shows that it did."""
+    return replace(
+        configured,
+        title=f"{configured.title}: {logged.title[:1].lower()}{logged.title[1:]}",
+        evidence=(*logged.evidence, *configured.evidence),
+        confidence=max(configured.confidence, logged.confidence),
+        severity=logged.severity,
     )
 
 
@@ -184,8 +196,9 @@ def _by_configuration(case: Case, planned: float, horizon: float) -> Found | Non
         f"The schedule spans {horizon:,.0f} updates where {planned:,.0f} are planned, "
         f"{ratio:.3g} times as many{because}{where}"
     )
+    limit = LEAST_RATIO if ratio > 1 else 1 / LEAST_RATIO
     evidence = [
-        Evidence("horizon_updates", (0, int(planned)), "horizon / planned updates", ratio, LEAST_RATIO, setting.source)
+        Evidence("horizon_updates", (0, int(planned)), "horizon / planned updates", ratio, limit, setting.source)
     ]
     for answer in known.values():
         evidence.append(moments(answer.series, len(answer.series) - 1, "learning rate applied", None))
