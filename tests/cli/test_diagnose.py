@@ -258,3 +258,8 @@ def test_a_loss_that_nothing_can_be_said_of_says_why(tmp_path: Path) -> None:
     (told,) = json.loads(run(log, "--target", "3", "--json").stdout)["runs"]
     assert told["projection"] is None
     assert told["reach"].startswith("3: ")
+
+
+def test_a_loss_that_was_passed_is_told_with_its_update(tmp_path: Path) -> None:
+    (told,) = json.loads(run(unfinished(tmp_path / "train.log"), "--target", "3", "--json").stdout)["runs"]
+    assert told["reach"].startswith("3 was reached at update ")

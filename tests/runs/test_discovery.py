@@ -80,6 +80,25 @@ def test_a_folder_is_searched_and_what_is_no_log_is_passed_over(tmp_path):
     assert sorted(run.format for run in read_runs(tmp_path)) == ["jsonl-metrics", "nanogpt-text"]
 
 
+def test_a_log_of_a_folder_that_nobody_can_read_is_named(tmp_path):
+    (tmp_path / "good.log").write_text(NANOGPT)
+    (tmp_path / "bad.log").write_text("this and that\nwas said\n" * 20)
+    (tmp_path / "README.txt").write_text("about these runs\n")
+    (run,) = read_runs(tmp_path)
+    assert run.notes[0] == "Not read, in no format that unstuck knows: bad.log."
+
+
+def test_a_configuration_that_was_changed_since_is_said_to_be(tmp_path):
+    log, config = tmp_path / "train.log", tmp_path / "config.yaml"
+    log.write_text(NANOGPT)
+    config.write_text("learning_rate: 0.001\n")
+    (tmp_path / "config.yaml.bak").write_text("learning_rate: 0.1\n")
+    os.utime(log, (1_700_000_000, 1_700_000_000))
+    assert any("config.yaml was changed after the log was written" in note for note in read_runs(log)[0].notes)
+    os.utime(config, (1_600_000_000, 1_600_000_000))
+    assert not any("was changed after" in note for note in read_runs(log)[0].notes)
+
+
 def test_a_huge_line_is_refused(tmp_path):
     (tmp_path / "m.jsonl").write_text(METRICS + '{"step": 9, "blob": "' + "x" * (9 << 20) + '"}\n')
     assert "single line" in refuse(tmp_path / "m.jsonl")
