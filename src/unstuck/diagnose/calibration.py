@@ -11,10 +11,12 @@ from __future__ import annotations
 from unstuck.diagnose.tables import table
 
 
-def counted(rule: str) -> int:
-    """Findings of the rule that were checked against the truth."""
+def record_of(rule: str) -> str:
+    """How findings of the rule fared where the truth was known, as a clause; empty where it never spoke there."""
     right, wrong = table("calibration")["rules"].get(rule, (0, 0))
-    return int(right + wrong)
+    if not right + wrong:
+        return ""
+    return f"{right} of {right + wrong} such findings were right on runs with known faults"
 
 
 def calibrated(rule: str, estimate: float) -> float:

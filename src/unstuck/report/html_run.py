@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from unstuck.diagnose.calibration import counted
+from unstuck.diagnose.calibration import record_of
 from unstuck.diagnose.engine import Diagnosis, Finding
 from unstuck.diagnose.rule import Evidence, Remedy
 from unstuck.report.html_text import diff, esc, number, place, section_of, setting, sure
@@ -96,8 +96,8 @@ def _finding(finding: Finding, run: Run, anchor: str) -> str:
         change = f"<p>{esc(general)}</p>"
     rows.append(("What to change", change or "<p>There is no remedy for this yet.</p>"))
     because = f"; it follows from <b>{esc(finding.because_of)}</b>" if finding.because_of else ""
-    checked = counted(rule.name) if finding.severity != "note" else 0
-    rows.append(("How sure", f"<p>{esc(sure(found.confidence, checked))}{because}.</p>"))
+    record = record_of(rule.name) if finding.severity != "note" else ""
+    rows.append(("How sure", f"<p>{esc(sure(found.confidence, record))}{because}.</p>"))
     table = "".join(f"<div><dt>{label}</dt><dd>{body}</dd></div>" for label, body in rows)
     opened = "" if finding.because_of or finding.severity == "note" else " open"
     return (

@@ -10,7 +10,6 @@ from typing import Any
 from unstuck.config import dialects
 from unstuck.config.patch import Change
 from unstuck.runs import Run, Source
-from unstuck.wording import plural
 
 HEADINGS = ("Finds", "Why it matters", "Evidence needed", "Not when", "Remedy", "References")
 # Between the key and the value, as each dialect writes a setting; others like Python.
@@ -83,12 +82,12 @@ def diff(changes: tuple[Change, ...] | list[Change], run: Run | None) -> str:
     return f'<pre class="diff">{"".join(rows)}</pre>' if rows else ""
 
 
-def sure(confidence: float, checked: int = 0) -> str:
-    """A confidence in words and as a share; `checked`: findings of the rule that it was calibrated with."""
+def sure(confidence: float, record: str = "") -> str:
+    """A confidence in words and as a share; `record`: what it was calibrated with, see `calibration.record_of`."""
     word = "nearly certain" if confidence >= 0.95 else "likely" if confidence >= 0.8 else "plausible"
-    if not checked:
+    if not record:
         return f"{word}: {confidence:.0%} by the rule's own estimate, which has not been calibrated"
-    return f"{word}: {confidence:.0%}, from {plural(checked, 'such finding')} on runs with known faults"
+    return f"{word}: {confidence:.0%}; {record}"
 
 
 def place(source: Source | None) -> str:

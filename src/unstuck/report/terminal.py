@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.text import Text
 
-from unstuck.diagnose.calibration import counted
+from unstuck.diagnose.calibration import record_of
 from unstuck.report import braille
 from unstuck.wording import plural
 
@@ -161,9 +161,8 @@ def _finding(
         yield from _remedy(remedy, run)
     if not finding.remedies and finding.because_of is None:
         yield _labelled("change", "no remedy is known for this finding yet.")
-    checked = counted(finding.rule.name) if finding.severity != "note" else 0
-    measured = f"{plural(checked, 'such finding')} on runs with known faults" if checked else "an estimate"
-    yield _labelled("sure", f"{found.confidence:.0%} ({measured})")
+    measured = record_of(finding.rule.name) if finding.severity != "note" else ""
+    yield _labelled("sure", f"{found.confidence:.0%} ({measured or 'an estimate'})")
 
 
 def _evidence(evidence: Evidence) -> str:
