@@ -78,7 +78,7 @@ def check(case: Case) -> Outcome:
         return explained
     configured = _by_configuration(case, planned, float(horizon)) if planned and horizon else None
     logged = next((found for s in lrs.values() if (found := _by_log(case, s, planned))), None)
-    if configured is not None and logged is not None and horizon < planned:
+    if configured is not None and logged is not None and planned and horizon and horizon < planned:
         return _both(configured, logged)
     return configured or logged or _verdict_without_pattern(case, lrs, planned)
 
