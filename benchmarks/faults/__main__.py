@@ -4,6 +4,7 @@ python -m benchmarks.faults generate --split development --seeds 1 --workers 2 -
 python -m benchmarks.faults score --split development --out /tmp/unstuck-faults --peers --write
 python -m benchmarks.faults calibrate --out /tmp/unstuck-faults
 python -m benchmarks.faults logs --logs ../shared/logs
+python -m benchmarks.faults restyle --out /tmp/unstuck-faults --every 4
 python -m benchmarks.faults plan --split development --seeds 1
 """
 
@@ -37,6 +38,11 @@ def main() -> int:
     calibrating.add_argument("--out", type=Path, default=DEFAULT_OUT)
     logs = commands.add_parser("logs", help="the labelled real logs by the same measures")
     logs.add_argument("--logs", type=Path, default=ROOT.parent / "shared" / "logs")
+    restyling = commands.add_parser("restyle", help="the development runs printed again in other styles")
+    restyling.add_argument("--out", type=Path, default=DEFAULT_OUT)
+    restyling.add_argument("--every", type=int, default=1, help="take every such run only")
+    restyling.add_argument("--only", default="", help="part of the name of a style or a form of configuration")
+    restyling.add_argument("--details", action="store_true", help="what is read or found otherwise")
     for command in (scoring, logs):
         command.add_argument("--peers", action="store_true", help="other tools' rules beside ours")
         command.add_argument("--details", action="store_true", help="each missed run and each wrong alarm")
@@ -51,6 +57,11 @@ def main() -> int:
 
         cases = [case for case in plan(asked.split, asked.seeds) if asked.only in case.group][: asked.limit]
         return 1 if generate(cases, asked.out, asked.workers) else 0
+    if asked.command == "restyle":
+        from benchmarks.faults.restyle import report, restyle
+
+        print(report(restyle(asked.out, every=asked.every, only=asked.only), asked.details))
+        return 0
     from benchmarks.faults.score import score_logs, score_split, scored_split
 
     if asked.command == "calibrate":

@@ -1,8 +1,9 @@
 """Does the diagnosis depend on how a run was logged? Each development run is printed again in other styles.
 
 A metamorphic test: the record of a plain loop (its JSON lines and the configuration beside them) is printed in the
-styles of `restyle_logs.py`, and its configuration in the forms of `restyle_configs.py`, one at a time. The record is
-the same, so the reading (series, settings) and the findings (errors and warnings) should be.
+styles of `restyle_logs.py` with the layouts of `restyle_layouts.py`, and its configuration in the forms of
+`restyle_configs.py`, one at a time. The record is the same, so the reading (series, settings) and the findings
+(errors and warnings) should be.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 
 from benchmarks.faults.generate import records
 from benchmarks.faults.restyle_configs import FORMS
-from benchmarks.faults.restyle_logs import STYLES, Row
+from benchmarks.faults.restyle_layouts import Row
+from benchmarks.faults.restyle_logs import STYLES
 from unstuck.diagnose.engine import diagnose
 from unstuck.errors import UserError
 from unstuck.runs import Run
@@ -93,7 +95,7 @@ def neutral_facts(path: Path, names: Mapping[str, str]) -> dict[str, Any]:
 
     walk(yaml.safe_load(path.read_text(encoding="utf-8")), "")
     back = {spelling: name for name, spelling in names.items()}
-    return {back[key] if key in back else key: value for key, value in flat.items()}
+    return {back.get(key, key): value for key, value in flat.items()}
 
 
 def reading_of(path: Path) -> Reading:
@@ -146,7 +148,7 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def restyle(out: Path, *, every: int = 1, only: str = "", details: bool = False) -> list[Compared]:
+def restyle(out: Path, *, every: int = 1, only: str = "") -> list[Compared]:
     """Every development run in every style and form, compared with its own record, in a temporary folder.
 
     Args:
@@ -160,7 +162,6 @@ def restyle(out: Path, *, every: int = 1, only: str = "", details: bool = False)
         path = out / "development" / "logs" / record["id"] / record["outcome"]["views"]["jsonl"]
         if path.stat().st_size:
             told += _one(record["id"], record["setup"], path, only)
-    print(report(told, details))
     return told
 
 

@@ -128,9 +128,11 @@ def _flags(facts: Facts) -> str:
 
 
 def _hparams(facts: Facts) -> str:
-    lightning = {**{k: NAMES[k][2] for k in NAMES}, "clip": "gradient_clip_val", "accumulation": "accumulate_grad_batches",
-                 "updates": "max_steps", "smoothing": "label_smoothing", "batch_size": "batch_size",
-                 "lr": "learning_rate", "warmup": "num_warmup_steps", "dropout": "dropout"}  # fmt: skip
+    lightning = {
+        **{k: NAMES[k][2] for k in NAMES}, "clip": "gradient_clip_val", "accumulation": "accumulate_grad_batches",
+        "updates": "max_steps", "smoothing": "label_smoothing", "batch_size": "batch_size", "lr": "learning_rate",
+        "warmup": "num_warmup_steps", "dropout": "dropout",
+    }  # fmt: skip
     return _yaml({lightning.get(k, k): v for k, v in facts.items()}) + "\n"
 
 

@@ -33,6 +33,7 @@ ELSEWHERE = {"lora", "lora_config", "peft", "peft_config", "eval", "evaluation",
              "logging", "generation", "tokenizer", "teacher", "discriminator", "ema", "early_stopping"}  # fmt: skip
 
 GROUP_FACTOR = re.compile(r"^(?P<group>\w+?)_lr_(?:factor|mult|multiplier|scale|scaling)$")
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_GROUPS = {"min", "end", "final", "warmup", "max", "base", "batch", "plateau"}
 
 
@@ -75,11 +76,28 @@ def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Se
                 changed = value != written or type(value) is not type(written)
                 found[name.canonical] = replace(raw[key], value=value, key=key, written=written if changed else None)
                 break
+    if dialect != "unstuck":
+        _pair_of_betas(found, raw)
     if factors := _group_factors(raw, dialect):
         found["group_lr_factors"] = factors
     SPECIAL.get(dialect, _plain_rules)(found, raw)
     _derived(found)
     return found
+
+
+def _pair_of_betas(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:
+    """`betas: [0.9, 0.95]`, as torch's Adam takes them."""
+    for key, setting in raw.items():
+        way, _, last = _normal(key, "plain").rpartition(".")
+        if last not in ("betas", "adam_betas") or ELSEWHERE & set(way.split(".")):
+            continue
+        written = setting.value
+        if isinstance(written, str):
+            written = [part for part in re.split(r"[\s,()\[\]]+", written) if part]
+        values = [read_value("beta1", value) for value in written] if isinstance(written, list | tuple) else []
+        if len(values) == 2 and all(value is not None for value in values):
+            for name, value in zip(("beta1", "beta2"), values, strict=True):
+                found.setdefault(name, replace(setting, value=value, key=key, written=setting.value))
 
 
 def key_in_dialect(canonical: str, run: Run) -> str:
@@ -105,6 +123,8 @@ def in_dialect(change: Change, run: Run) -> Change:
         old = setting.value if setting.written is None else setting.written
     else:
         old = change.old
+    if change.key in ("beta1", "beta2") and isinstance(old, list | tuple) and len(old) == 2:
+        return Change(key, list(old), [change.new, old[1]] if change.key == "beta1" else [old[0], change.new])
     warmup = bool(run.setting("warmup_updates") or run.setting("warmup_share"))
     new = write_value(change.key, change.new, run.dialect, key=key, warmup=warmup)
     if setting is not None and setting.written is not None and _scaled(setting.value, setting.written):
@@ -145,7 +165,10 @@ def _candidates(name: Name, keys: Mapping[str, str], inner: Mapping[str, list[st
 
 
 def _normal(key: str, dialect: str) -> str:
-    return key if dialect == "unstuck" else key.strip().lstrip("-").replace("-", "_").lower()
+    """One spelling for `labelSmoothing`, `label-smoothing`, `Label smoothing` and `--label_smoothing`."""
+    if dialect == "unstuck":
+        return key
+    return re.sub(r"[-\s]+", "_", CAMEL.sub("_", key.strip().lstrip("-").replace("LoRA", "lora"))).lower()
 
 
 def _group_factors(raw: Mapping[str, Setting], dialect: str) -> Setting | None:

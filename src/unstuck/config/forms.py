@@ -1,4 +1,4 @@
-"""The forms of settings files: JSON, YAML, TOML, Python assignments and KEY=value lines, each value with its place.
+"""The forms of settings files: JSON, YAML, TOML, INI, Python assignments and KEY=value lines, each with its place.
 
 Nothing is executed: a nanoGPT `config.py` is parsed, and only names set to literals (or arithmetic of literals, such as
 `5 * 8`) are read.
@@ -24,7 +24,7 @@ from unstuck.errors import UserError
 
 MAX_LINES = 5000  # ours: an environment has hundreds of KEY=value lines
 MAX_PYTHON = 256 << 10  # ours: a config.py has kilobytes; its syntax tree takes some 500 times its text (measured)
-SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".py", ".env")
+SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py", ".env")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Located:
 
 
 def form_of(path: Path) -> str:
-    """The form of a settings file, by its name: `.json`, `.yaml`, `.toml`, `.py`, `.env` or another suffix."""
+    """The form of a settings file, by its name: `.json`, `.yaml`, `.toml`, `.ini`, `.py`, `.env` or another suffix."""
     name, suffix = path.name.lower(), path.suffix.lower()
-    if suffix == ".yml":
-        return ".yaml"
+    if suffix in (".yml", ".cfg"):
+        return {".yml": ".yaml", ".cfg": ".ini"}[suffix]
     return ".env" if name == ".env" or name.startswith(".env.") else suffix
 
 
@@ -51,7 +51,7 @@ def reader(path: Path) -> Callable[[str, str], dict[str, Located]]:
     Raises:
         UserError: not a form that is read here.
     """
-    readers = {".json": _json, ".yaml": _yaml, ".toml": _toml, ".py": _python, ".env": _env}
+    readers = {".json": _json, ".yaml": _yaml, ".toml": _toml, ".ini": _ini, ".py": _python, ".env": _env}
     form = form_of(path)
     if form not in readers:
         raise UserError(f"{path} is not a configuration file that unstuck reads; name a {', '.join(SUFFIXES)} file.")
@@ -184,7 +184,7 @@ def _python(text: str, file: str) -> dict[str, Located]:
 
     found: dict[str, Located] = {}
     known: dict[str, Any] = {}
-    for name, node in _assignments(tree):
+    for name, node in (leaf for assigned in _assignments(tree) for leaf in _leaves(*assigned)):
         try:
             value = _literal(node, known)
         except (ValueError, TypeError, ArithmeticError, RecursionError):
@@ -207,6 +207,23 @@ def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
                     yield target.id, statement.value
         elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
             yield statement.target.id, statement.value
+
+
+def _leaves(name: str, node: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """The values of `optimizer = dict(type="AdamW", lr=1e-3)` and of `{"lr": 1e-3}` by dotted key, else the value."""
+    inner: list[tuple[str | None, ast.expr]] = []
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict" and not node.args:
+        inner = [(keyword.arg, keyword.value) for keyword in node.keywords]
+    elif isinstance(node, ast.Dict):
+        inner = [
+            (key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else None, value)
+            for key, value in zip(node.keys, node.values, strict=True)
+        ]
+    if not inner or any(key is None for key, _ in inner):
+        yield name, node
+        return
+    for key, value in inner:
+        yield from _leaves(f"{name}.{key}", value)
 
 
 MAX_POWER = 64  # 10**6 and 2**20 are settings; anything larger is not
@@ -242,6 +259,34 @@ def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
             raise ValueError("a name that is not set above")
         return known[node.id]
     return ast.literal_eval(node)
+
+
+INI_LINE = re.compile(
+    r"^(?:[ \t]*\[(?P<section>[^\]\n]+)\]|(?P<key>[A-Za-z_][^=:\n]{0,80}?)[ \t]*[=:][ \t]*+(?P<value>.*))",
+    re.MULTILINE,
+)
+
+
+def _ini(text: str, file: str) -> dict[str, Located]:
+    """`[section]` and `key = value` or `key: value`; lines that begin with `#` or `;` are comments (configparser)."""
+    found: dict[str, Located] = {}
+    line_of = _line_of(text)
+    section = ""
+    for match in INI_LINE.finditer(text):
+        if match["section"] is not None:
+            section = match["section"].strip()
+            continue
+        written, start = match["value"].rstrip(), match.start("value")
+        value: Any = written or None
+        with contextlib.suppress(UserError):  # text that is not YAML stays text
+            value = yaml_nodes.parse(written, file).value if written else None
+        key = match["key"].strip()
+        found[f"{section}.{key}" if section else key] = Located(value, line_of(start), start, start + len(written))
+        if len(found) > MAX_LINES:
+            raise UserError(f"{file} holds more than {MAX_LINES:,} settings; name the file with the settings.")
+    if not found:
+        raise UserError(f"{file} holds no 'key = value' lines; name the file with the settings.")
+    return found
 
 
 ENV_LINE = re.compile(r"^[ \t]*(?:export[ \t]+|set[ \t]+)?([A-Za-z_][A-Za-z0-9_.]*)[ \t]*=[ \t]*+(.*)$", re.MULTILINE)

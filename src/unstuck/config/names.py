@@ -35,6 +35,13 @@ def _name(
     return Name(canonical, unit, {dialect: tuple(words.split()) for dialect, words in columns.items() if words})
 
 
+def _in_section(sections: str, keys: str) -> str:
+    """Every key in every section: `optim.name`, `scheduler._target_` ..."""
+    return " ".join(f"{section}.{key}" for section in sections.split() for key in keys.split())
+
+
+_KINDS = "name type kind _target_ class class_name algorithm"
+
 # Columns: canonical, unit, unstuck, huggingface, nanogpt, plain. A spelling with a dot matches the end of a dotted key.
 NAMES: tuple[Name, ...] = (
     _name(
@@ -44,7 +51,7 @@ NAMES: tuple[Name, ...] = (
         "learning_rate",
         "learning_rate",
         "lr learning_rate base_lr max_lr peak_lr init_lr initial_lr initial_learning_rate base_learning_rate "
-        "peak_learning_rate max_learning_rate optimizer.lr optimizer.learning_rate",
+        "peak_learning_rate max_learning_rate lr_max lr_peak lr.base optimizer.lr optimizer.learning_rate",
     ),
     _name(
         "muon_learning_rate",
@@ -77,8 +84,8 @@ NAMES: tuple[Name, ...] = (
         "schedule.kind",
         "lr_scheduler_type",
         "decay_lr",
-        "schedule lr_schedule scheduler lr_scheduler lr_scheduler_type scheduler_type lr_decay_style "
-        "scheduler.type scheduler.name schedule.type schedule.name lr_policy decay_lr",
+        "schedule lr_schedule scheduler lr_scheduler lr_scheduler_type scheduler_type lr_decay_style sched lr_sched "
+        "lr_policy decay_lr " + _in_section("scheduler schedule sched lr_scheduler lr_schedule lr_sched", _KINDS),
     ),
     _name(
         "schedule_cycles",
@@ -95,7 +102,8 @@ NAMES: tuple[Name, ...] = (
         "warmup_steps",
         "warmup_iters",
         "warmup_steps warmup num_warmup_steps warmup_updates warmup_iters n_warmup_steps lr_warmup_steps "
-        "warmup_iterations lr_warmup_iters",
+        "warmup_iterations lr_warmup_iters n_warmup lr_warmup warm_up_steps linear_warmup_steps "
+        "warmup.steps warmup.iters warmup.updates",
     ),
     _name(
         "warmup_share",
@@ -124,7 +132,7 @@ NAMES: tuple[Name, ...] = (
         "steps max_steps total_steps num_steps n_steps train_steps training_steps num_train_steps "
         "num_training_steps total_train_steps max_train_steps max_iters num_iters n_iters iterations "
         "num_iterations train_iters total_iters max_iterations updates max_updates num_updates total_updates "
-        "max_update",
+        "max_update max_iter total_iterations iters",
     ),
     _name(
         "epochs",
@@ -141,7 +149,9 @@ NAMES: tuple[Name, ...] = (
         "per_device_train_batch_size",
         "batch_size",
         "batch_size train_batch_size micro_batch_size per_device_train_batch_size per_device_batch_size "
-        "device_batch_size mini_batch_size bs bsz batch train_micro_batch_size_per_gpu",
+        "device_batch_size mini_batch_size bs bsz batch train_micro_batch_size_per_gpu micro_batch microbatch_size "
+        "minibatch_size train_bs train_batch samples_per_gpu samples_per_device "
+        "batch_size_per_gpu batch_size_per_device per_gpu_batch_size per_gpu_train_batch_size",
     ),
     _name(
         "accumulation",
@@ -151,7 +161,8 @@ NAMES: tuple[Name, ...] = (
         "gradient_accumulation_steps",
         "grad_accum accumulation_steps gradient_accumulation_steps grad_accum_steps gradient_accumulation "
         "accumulate_grad_batches accum_steps grad_accumulation_steps accumulation accum accumulate "
-        "accumulate_gradients accum_iter grad_acc_steps",
+        "accumulate_gradients accum_iter grad_acc_steps accumulate_steps grad_acc num_accumulation_steps "
+        "grad_accumulation accum_grad",
     ),
     _name(
         "world_size",
@@ -178,7 +189,10 @@ NAMES: tuple[Name, ...] = (
         "max_grad_norm",
         "grad_clip",
         "grad_clip clip_norm max_grad_norm clip gradient_clip_val gradient_clip clip_grad clip_grad_norm "
-        "grad_clip_norm gradient_clipping max_norm clip_value grad_norm_clip clipnorm global_clipnorm",
+        "grad_clip_norm gradient_clipping max_norm clip_value grad_norm_clip clipnorm global_clipnorm "
+        "clip_grad.max_norm gradient_clipping_norm "
+        "gradient_clip_norm clip_gradients clip_max_norm max_gradient_norm clip_gradient_norm clip_gradient "
+        "grad_clip.max_norm grad_clip.norm clip.norm clip.max_norm grad_norm_max",
     ),
     _name(
         "weight_decay",
@@ -194,7 +208,8 @@ NAMES: tuple[Name, ...] = (
         "optimizer.kind",
         "optim",
         "",
-        "optimizer optim optimizer_name optimizer_type opt optimizer.name optimizer.type",
+        "optimizer optim optimizer_name optimizer_type opt optim_name optim_type opt_name "
+        + _in_section("optimizer optim opt", _KINDS),
     ),
     _name(
         "beta1",
@@ -227,7 +242,8 @@ NAMES: tuple[Name, ...] = (
         "",
         "label_smoothing_factor",
         "",
-        "label_smoothing label_smoothing_factor smoothing",
+        "label_smoothing label_smoothing_factor smoothing label_smooth smooth_labels label_smoothing_eps "
+        "label_smoothing_epsilon smoothing_factor ls_factor ls_eps ls",
     ),
     _name(
         "dropout",
@@ -235,7 +251,8 @@ NAMES: tuple[Name, ...] = (
         "model.dropout",
         "",
         "dropout",
-        "dropout dropout_rate drop_rate p_dropout hidden_dropout resid_pdrop hidden_dropout_prob",
+        "dropout dropout_rate drop_rate p_dropout hidden_dropout resid_pdrop hidden_dropout_prob dropout_p "
+        "dropout_prob drop_prob pdrop p_drop dropout.p dropout.rate dropout.prob drop",
     ),
     _name(
         "precision",
@@ -259,7 +276,7 @@ NAMES: tuple[Name, ...] = (
         "",
         "model.vocab_size vocab_size",
         "vocab_size",
-        "vocab_size vocabulary n_vocab vocabulary_size padded_vocab_size",
+        "vocab_size vocabulary n_vocab vocabulary_size padded_vocab_size vocab",
     ),
     _name(
         "parameters",

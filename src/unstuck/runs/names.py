@@ -19,13 +19,14 @@ from unstuck.errors import UserError
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORDS = re.compile(r"[a-z0-9]+")
 _HELD_OUT = re.compile(r"\b(held|hold)[-_ ]out(?![a-z])")
-GRADIENT_NORM = re.compile(r"(\|{1,2}|‖)(?:g|grad|gradient|∇)\1(?=[ :=]|\Z)")  # the norm of the gradient, as it is written: |g|
+GRADIENT_NORM = re.compile(r"(\|{1,2}|‖)(?:g|grad|gradient|∇)\1(?=[ :=]|\Z)")  # as it is written: |g|
 
 
 @cache
 def normalise(key: str) -> str:
     """`trainLoss`, `train/loss`, `Train Loss` -> `train_loss`."""
-    return "_".join(_WORDS.findall(_HELD_OUT.sub("heldout", GRADIENT_NORM.sub("grad_norm", _CAMEL.sub("_", key).lower()))))
+    lower = GRADIENT_NORM.sub("grad_norm", _CAMEL.sub("_", key).lower())
+    return "_".join(_WORDS.findall(_HELD_OUT.sub("heldout", lower)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ _ABOUT_TIMES = frozenset(_words("per avg mean average in train training perf per
 _STEPPED = frozenset(_words("step iter iteration it batch update"))
 _LOADER = frozenset(_words("data dataloader dataload dataloading loader fetch io input"))
 _LOADING = frozenset(_words("load loading wait waiting fetching get next batch read reading"))
-_RATE_KEY = re.compile(r"(?:^|[\W_])(?:step|iter|iteration|it|batch|update)s? ?/ ?(?:s|sec|second)\b|(?:^|_)it(?:er)?_s$", re.I)
+_RATE_KEY = re.compile(
+    r"(?:^|[\W_])(?:step|iter|iteration|it|batch|update)s? ?/ ?(?:s|sec|second)\b|(?:^|_)it(?:er)?_s$", re.I
+)
 
 _VAL = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout")
 _TRAIN = ("train", "training", "tr")
@@ -101,7 +104,7 @@ TABLE: tuple[SeriesName, ...] = (
         "grad_norm_preclip grad_norm_pre_clip preclip_grad_norm grad_norm_before_clip grad_norm_before_clipping "
         "grad_norm_unclipped unclipped_grad_norm grad_norm gnorm gradient_norm gradnorm total_grad_norm "
         "grad_norm_total global_grad_norm grad_norm_global train_grad_norm train_gradient_norm total_norm grad_l2_norm "
-        "grad_norm_l2 train_gnorm gradients_norm norm")),
+        "grad_norm_l2 train_gnorm gradients_norm optim_grad_norm optimizer_grad_norm norm")),
     SeriesName("grad_norm/postclip", _words(
         "grad_norm_postclip grad_norm_post_clip postclip_grad_norm grad_norm_after_clip grad_norm_after_clipping "
         "grad_norm_clipped clipped_grad_norm gnorm_clipped")),
@@ -130,7 +133,7 @@ TABLE: tuple[SeriesName, ...] = (
     SeriesName("time/data_share", _words("time_data_share data_share data_time_share data_wait_share")),
     SeriesName("epoch", EPOCH_NAMES, "epochs"),
     SeriesName("train/accuracy", _words("acc accuracy train_acc train_accuracy training_accuracy")),
-    SeriesName("val/accuracy", tuple(f"{p}_{a}" for a in ("accuracy", "acc") for p in _VAL)),
+    SeriesName("val/accuracy", (*_loss(_VAL, ("accuracy", "acc")), "test_accuracy", "test_acc")),
     SeriesName("val/bits_per_byte", (*(f"{p}_bpb" for p in _VAL), *(f"{p}_bits_per_byte" for p in _VAL)), "bits/byte"),
     SeriesName("val/perplexity", tuple(f"{p}_{a}" for a in ("perplexity", "ppl", "pplx") for p in _VAL)),
     SeriesName("train/perplexity", (*(f"{p}_{a}" for a in ("perplexity", "ppl") for p in _TRAIN), "perplexity", "ppl")),
@@ -246,6 +249,12 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
 AXES = ("step", "micro_step", "epoch")
 
 
+# What users call series whose canonical name is longer.
+SHORT = {"lr": "lr/all", "learning_rate": "lr/all", "loss": "train/loss", "val_loss": "val/loss",
+         "grad_norm": "grad_norm/preclip", "accuracy": "train/accuracy", "val_accuracy": "val/accuracy",
+         "update": "step"}  # fmt: skip
+
+
 def is_canonical(name: str) -> bool:
     """Whether a name is that of a series, of one of its groups (`lr/body`, `val/loss/books`) or of an x-axis."""
     canonical = {entry.canonical for entry in TABLE}
@@ -264,6 +273,7 @@ def said_columns(words: Iterable[str]) -> dict[str, str]:
         key, sign, name = (part.strip() for part in pair.rpartition("="))
         if not sign or not key:
             raise UserError(f"--columns {pair} says no name; write KEY=NAME, for example --columns loss=val/loss.")
+        name = SHORT.get(name, name)
         if name and not is_canonical(name):
             known = sorted({*AXES, *(entry.canonical for entry in TABLE)})
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["train/loss", "val/loss", "step"]

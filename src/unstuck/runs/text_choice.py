@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from unstuck.runs.text_grammar import Hole, Template, tails_of
-from unstuck.runs.text_groups import LEAST_BARE, REGULAR, Group, group_of, key_of, rises
+from unstuck.runs.text_groups import LEAST_BARE, REGULAR, Group, goes_on, group_of, key_of
 from unstuck.runs.text_points import points_of
 from unstuck.runs.text_scan import Scan
 from unstuck.runs.text_words import RATES, in_family, is_phase, phase_of, split_phase
@@ -142,7 +142,7 @@ def _is_head(group: Group) -> bool:
     if "epoch" in template.counts:
         return bool(template.holes[template.counts["epoch"]].key) and not template.metrics
     steps = group.column(next(iter(template.counts.values())))
-    return not template.strange and group.count >= LEAST_BARE and rises(steps)  # "Step 1: add the numbers" is prose
+    return not template.strange and group.count >= LEAST_BARE and goes_on(steps)  # "Step 1: add the numbers" is prose
 
 
 def _is_useful(group: Group, points: list[Group]) -> bool:

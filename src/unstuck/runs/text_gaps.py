@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from unstuck.runs.names import timed
 from unstuck.runs.text_lines import HOLE
 from unstuck.runs.text_words import (
     AROUND_COUNTS,
@@ -149,6 +150,8 @@ def _key_length(tokens: list[str], tight: bool, bounded: bool) -> int:
     whole = " ".join(tokens)
     if counting(whole):
         return len(tokens)
+    if timed(words_of(whole)):
+        return len(tokens)  # "data wait ms"
     longest = 6 if bounded and not tight else 4  # ours: "number of skipped iterations:", "train loss"
     if tight:
         for size in range(min(longest, len(tokens)), 1, -1):

@@ -160,6 +160,12 @@ def rises(values: Floats) -> bool:
     return bool(len(steps) and np.mean(steps > 0) >= REGULAR)
 
 
+def goes_on(values: Floats) -> bool:
+    """Whether a number goes up, or stays where an evaluation names the step once more."""
+    steps = np.diff(values)
+    return bool(len(steps) and np.mean(steps >= 0) >= REGULAR and 2 * np.sum(steps > 0) >= len(steps))
+
+
 def _resets_with(inner: Floats, outer: Floats) -> bool:
     """Whether a number begins again whenever the other one goes up."""
     back = np.diff(inner) < 0

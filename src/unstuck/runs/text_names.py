@@ -115,7 +115,10 @@ def _reading(words: tuple[str, ...], side: str, phased: bool) -> str | None:
 
 def time_of(key: str) -> str:
     """The series that a key names with a unit of time behind it: a step's time, the wait for data, or none ("")."""
-    name = joined(words_of(key))
+    words = words_of(key)
+    if series := names.timed(words):
+        return series
+    name = joined(words)
     bare = re.sub(r"_(?:s|ms|sec|seconds)$", "", name)
     if name in STEP_TIMES or bare in STEP_TIMES:
         return "time/step_ms"

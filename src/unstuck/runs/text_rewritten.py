@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from unstuck.runs.names import GRADIENT_NORM
 from unstuck.runs.text_lines import HOLE
 
 SKIPPED = "\4"  # a number that is known to say nothing: a process, a line of source code, a device
@@ -14,6 +15,8 @@ SKIPPED = "\4"  # a number that is known to say nothing: a process, a line of so
 _WRAPPER = re.compile(
     r"(?<![\w.])(?:\w{1,20}\.){0,3}(?:[Tt]ensor|float\d*|int\d+|[Aa]rray)\(\[*(\0)([^()\n]{0,200}?)\]*\)"
 )
+# What is drawn around a heading: "=== step 3 ===", "---------- Step 3 ----------".
+_DECORATION = re.compile(r"^\s*(?:[=#*]{2,}|[-~_+]{3,})\s+(?=[A-Za-z\[])|\s+(?:[=#*]{2,}|[-~_+]{3,})\s*\Z")
 _EMPTY_BRACKETS = re.compile(r"\(([^()\0\4]{0,40})\)")
 # A table of a name and a value a row (stable-baselines, tabulate); names before their numbers: "(a, b) = (1, 2)".
 _CELLS = re.compile(r"[|│┃║]? ?([^|│┃║\0]{0,40}[A-Za-z][^|│┃║\0]{0,40}?) ?[|│┃║] ?(\0[^|│┃║\0]{0,12}?) ?[|│┃║]?\Z")
@@ -54,7 +57,8 @@ _ORDINAL = re.compile(r"第 ?(\0) ?(?:个|個)?(epoch|step|iteration|batch)")
 
 def rewritten(body: str) -> str:
     """The shape of a row, its prefix taken off, as it is read."""
-    text = _WRAPPER.sub(lambda found: HOLE + SKIPPED * found[2].count(HOLE), body)
+    text = GRADIENT_NORM.sub("grad_norm", _DECORATION.sub(" ", body))
+    text = _WRAPPER.sub(lambda found: HOLE + SKIPPED * found[2].count(HOLE), text)
     text = english(_ARROW.sub(": ", text))
     if not text.isascii():
         text = _BULLETS.sub(" | ", _PICTURES.sub(" ", text))

@@ -20,8 +20,8 @@ from unstuck.runs.text_found import Found
 from unstuck.runs.text_grammar import Hole, Template, tails_of, template_of
 from unstuck.runs.text_lines import MAX_ROW, Shape, alike, filled, pattern_of, rows_of, shape_of
 from unstuck.runs.text_settings import is_setting, known, pairs_of
-from unstuck.runs.text_table import cells_of, names_above, table_template
-from unstuck.runs.text_words import is_outcome
+from unstuck.runs.text_table import Span, cells_of, columns_of, gaps_filled, names_above, table_template
+from unstuck.runs.text_words import is_outcome, phase_of
 
 FIRST, MOST = 512, 16_384  # ours: rows at once, more and more; new shapes come at the beginning of a log
 OFTEN = 16  # ours: compiling a pattern costs about as much as taking this many rows apart
@@ -31,6 +31,7 @@ MAX_TEMPLATES = 1000  # ours: no program has as many print statements
 MAX_LOOKS = 50_000  # ours: shapes that are looked at, some seconds; a log of more kinds of lines follows no grammar
 MANY_HEADS = 16  # ours: different words before one key (`a.wav loss`, `b.wav loss`) that make them no part of it
 MAX_VALUES = 8 << 20  # measured: a log is read in some eight times the memory of its kept numbers, 64 MiB here
+TITLE = 3  # ours: rows between the title of a table and its header, a rule and a blank row
 MAX_TOLD = 6000  # ours: lines of settings, phases and events that are kept
 
 # What a row must hold beside numbers to be worth a look: a word of training, in any case, or hardly any words.
@@ -42,7 +43,8 @@ _WORTH = (
 )  # fmt: skip
 _HINTS = ("error", "exception", "memory", "killed", "due to", "fault", "sig", "resum", "stop", "sav", "writing",
           "wrote", "reducing", "overflow", "loading", "interrupt", "core dumped")  # fmt: skip
-_FEW_WORDS = re.compile(r"[^A-Za-z]*+(?:[A-Za-z]++[^A-Za-z]++){0,3}[A-Za-z]*+\Z")
+_NO_LETTER = r"(?:[^A-Za-z]|(?<=\d)[eE](?=[-+]?\d))"
+_FEW_WORDS = re.compile(rf"{_NO_LETTER}*+(?:[A-Za-z]++{_NO_LETTER}++){{0,3}}[A-Za-z]*+\Z")
 _DIGIT = re.compile(r"\d")
 _PHASE = re.compile(
     r"\W{0,12}(?:running |starting |begin |start |model )?(train(?:ing)?|valid(?:ation|ating)?|val|eval(?:uation)?"
@@ -105,6 +107,9 @@ class Scan:
         self._hot: list[_Known] = []
         self._headers: list[list[str]] = []
         self._above: list[str] = []
+        self._header = ("", "")  # the last header whose columns are aligned by blanks, and the phase of its title
+        self._columns: tuple[Span, ...] = ()
+        self._title = (-TITLE, "")  # the last row that only names a phase
 
     def read(self, pieces: Iterable[tuple[int, str]]) -> Scan:
         """Take in pieces of whole lines: (line of the first, text)."""
@@ -164,6 +169,13 @@ class Scan:
         event = any(map(lower.__contains__, _HINTS)) and _EVENT.search(text) is not None
         numeric = _DIGIT.search(text) is not None or "nan" in lower or "inf" in lower
         worth = any(map(lower.__contains__, _WORTH)) or self._bare or _FEW_WORDS.match(text) is not None
+        if not numeric and (columns := columns_of(text)) is not None and (text, self._titled(row)) != self._header:
+            self._header, self._columns = (text, self._titled(row)), columns
+            self._shapes = {
+                shape: kind
+                for shape, kind in self._shapes.items()
+                if kind.found is None or not kind.found.template.table
+            }
         if not numeric or not worth:
             if event:
                 self._tell(row, line, "event", text)
@@ -171,8 +183,9 @@ class Scan:
                 self._tell(row, line, "setting", text)
             elif not numeric and (named := _PHASE.fullmatch(text)) is not None:
                 self._tell(row, line, named[1].lower(), text)
+                self._title = (row, phase_of(named[1]))
             return
-        shape = shape_of(text)
+        shape = shape_of(gaps_filled(text, self._columns) if self._columns else text)
         kind = self._shapes.get(shape.text)
         if kind is None:
             above = [*self._above, *texts[:place]][-10:] if place < 10 else texts[place - 10 : place]
@@ -192,6 +205,10 @@ class Scan:
         points = found is not None and (found.count > REPEATED or (found.template.counts and found.template.metrics))
         if not points and is_setting(text):
             self._tell(row, line, "setting", text)
+
+    def _titled(self, row: int) -> str:
+        """The phase that a row just above names, "" where none does."""
+        return self._title[1] if 0 < row - self._title[0] <= TITLE else ""
 
     def _tell(self, row: int, line: int, kind: str, text: str) -> None:
         if len(self.told) < MAX_TOLD:
@@ -247,7 +264,7 @@ class Scan:
             elif names not in self._headers:
                 self._headers.append(names)
             if names is not None:
-                return table_template(shape, cells, names)
+                return table_template(shape, cells, names, self._header[1] if cells.by == " " else "")
         template = template_of(shape)
         if template is not None and (template.metrics or template.counts):
             return template
@@ -259,4 +276,6 @@ def _is_header_line(text: str) -> bool:
     if text.count("=") + text.count(":") + text.count("--") < 3:
         return False
     pairs = pairs_of(text)
-    return sum(known(key) is not None for key, _ in pairs) >= 3 and not any(is_outcome(key) for key, _ in pairs)
+    return sum(known(key) is not None for key, _ in pairs) >= 3 and not any(
+        is_outcome(key.rpartition(".")[2]) for key, value in pairs if not isinstance(value, str | bool)
+    )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from unstuck.config.dialects import CAMEL
 from unstuck.config.names import NAMES
 from unstuck.config.values import OPTIMIZERS, SCHEDULES
 from unstuck.runs.build import add_raw
@@ -19,6 +20,7 @@ from unstuck.runs.logfile import parse_json
 from unstuck.runs.run import Setting, Source
 
 MAX_OBJECT = 20_000  # ours: characters of a configuration printed in one line; argparse's largest have some 10,000
+MAX_DEPTH = 4  # ours: sections in sections of a printed configuration
 MAX_KEYS = 2000  # ours: keys of one printed configuration
 
 # Spellings that are no setting of their own dialect but are printed in a header.
@@ -35,12 +37,13 @@ ALIASES = {
 EXTRA = frozenset((
     "logging_steps", "log_every", "log_interval", "log_freq", "print_freq", "steps_per_epoch", "eval_iters",
     "milestones", "gamma", "momentum", "nesterov", "warmup_epochs", "lora_alpha", "save_steps", "save_every",
+    "shuffle", "betas", "adam_betas",
 ))  # fmt: skip
 
 _KEY = r"[A-Za-z_][\w.\-/]*"
 _PAIR = re.compile(
     rf"[^\w\"'{{(\[]{{0,12}}(?:export +|set +|Overriding: +)?[\"']?(?P<key>{_KEY}(?: [A-Za-z(][\w)]*){{0,4}})[\"']?"
-    r" *(?P<sign>=|:(?!//)|\.{3,}:?|\|) *(?P<value>\S.*)"
+    r" *(?P<sign>=|:(?!//)|\.{3,}:?|[|│┃║]) *(?P<value>\S.*)"
 )
 # What logging puts before a line: a time, a level, the name of a logger.
 _LOGGED = re.compile(
@@ -52,6 +55,15 @@ _OBJECT = re.compile(
     r"(?:\b[A-Z]\w*|\b(?:args?|arguments|config\w*|cfg|hparams|hyper_?parameters|params|settings|options?|opts?|flags)"
     r"\b ?[:=]?) ?[({]|^\W*\{"
 )
+# "[optim] lr=1e-3 name=adamw": what stands in the brackets of such a line is a section, not the name of a logger.
+_LABELLED = re.compile(
+    r"\s*\[(optim|optimizer|opt|sched|scheduler|lr_scheduler|schedule|model|data|dataset|loss|train|training)\]:? +"
+    r"\w+ ?[=:]",
+    re.I,
+)
+_NESTED = re.compile(
+    r"\s*(?:[A-Za-z_][\w.]{0,60}\(|\{)(?=\s*[\"'A-Za-z_][\w.\"']{0,80}\s*[:=])"
+)  # an object in an object
 _EQUALS = re.compile(
     r"(?<![\w.-])-{0,2}([A-Za-z_][\w.\-]*)=(\"[^\"]{0,300}+\"|'[^']{0,300}+'|\[[^\]]{0,300}+\]|\([^)]{0,300}+\)|[^\s,;]+)"
 )
@@ -63,7 +75,7 @@ _COMMAS = re.compile(
 _FLAGS = re.compile(r"(?<!\S)--?([A-Za-z_][\w.\-]+)(?:[= ]+(?!-{1,2}[A-Za-z])(\"[^\"]{0,300}+\"|'[^']{0,300}+'|\S+))?")
 _CALL = re.compile(r"\b([A-Z]\w{2,40})( ?)\((?:[^()]|\([^()]{0,100}\)){1,400}+\)")
 _SCHEDULERS = frozenset(name for kind, names in SCHEDULES.items() for name in names if len(name) > 8)
-_LIKELY = re.compile(r"[:=|]|\.{3}| --?\w")
+_LIKELY = re.compile(r"[:=|│┃║]|\.{3}| --?\w")
 _BARE = re.compile(r"[\w./+:@\\-]{1,80}\Z")
 _WORDED = re.compile(r"[\w.+-]{1,40}(?: [\w.+-]{1,40}){1,2}\Z")
 _COUNTED = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?) ?([kKMB]?)(?:\b|$)(?: [A-Za-z/()-]+){0,3}\Z")
@@ -80,7 +92,7 @@ def known_keys() -> frozenset[str]:
 def known(key: str) -> str | None:
     """The key of a setting as a configuration writes it, where some dialect knows it: `Batch size` -> `batch_size`."""
     plain = re.sub(r" ?\([^)]*\)", "", key).strip().lstrip("-")
-    name = re.sub(r"[\s\-]+", "_", plain)
+    name = CAMEL.sub("_", re.sub(r"[\s\-]+", "_", plain.replace("LoRA", "lora")))
     lower = name.lower()
     if lower in ALIASES:
         return ALIASES[lower]
@@ -98,6 +110,7 @@ def is_setting(text: str) -> bool:
 
 def pairs_of(text: str) -> list[tuple[str, Any]]:
     """The keys and values of one line; of an object all of them, else those that may be settings."""
+    labelled = _LABELLED.match(text) is not None
     if (logged := _LOGGED.match(text)) is not None:
         text = text[logged.end() :]
     if "(" in text:
@@ -112,7 +125,7 @@ def pairs_of(text: str) -> list[tuple[str, Any]]:
     for pattern, least in ((_EQUALS, 3), (_COLONS, 2), (_COMMAS, 2)):
         bounded = pattern is _COMMAS  # a value of several words ends there
         pairs = [(found[1], _value(found[2], bounded)) for found in pattern.finditer(text)][:MAX_KEYS]
-        if len(pairs) >= least and any(known(key) for key, _ in pairs):
+        if len(pairs) >= (1 if labelled else least) and any(known(key) for key, _ in pairs):
             return [(key, value) for key, value in pairs if value is not _UNREADABLE]
     if " --" in text:
         flags = [(f[1], _value(f[2]) if f[2] else True) for f in _FLAGS.finditer(text) if known(f[1])]
@@ -144,8 +157,10 @@ def read_settings(lines: Iterable[tuple[int, str]], file: str) -> dict[str, Sett
             sections.append((indent, opened["key"]))
             continue
         way = "".join(f"{name}." for _, name in sections)
+        if (labelled := _LABELLED.match(text)) is not None:
+            way = f"{labelled[1].lower()}."
         pairs = pairs_of(text)
-        whole = len(pairs) > 2
+        whole = len(pairs) > 2 or labelled is not None
         values = {name: value for key, value in pairs if (name := known(key) or (key if whole else None)) is not None}
         add_raw(raw, values, Source(file, line), way)
     return raw
@@ -156,7 +171,7 @@ _UNREADABLE = object()
 
 def _value(written: str, words: bool = False) -> Any:
     """A printed value: a literal, a number with its unit, or a bare word (with `words` several); else unreadable."""
-    text = written.strip().rstrip(",;\\|").strip()
+    text = written.strip().rstrip(",;\\|│┃║").strip()
     if text.count("'") % 2 == 0:
         text = re.sub(r" +#.*\Z", "", text)
     if (word := text.lower()) in _WORDS:
@@ -197,7 +212,7 @@ def _without_calls(text: str) -> tuple[str, list[tuple[str, Any]]]:
     return _CALL.sub(named, text), pairs
 
 
-def _object(text: str, start: int) -> list[tuple[str, Any]]:
+def _object(text: str, start: int, depth: int = 0) -> list[tuple[str, Any]]:
     """The pairs of `{...}` or `Name(key=value, ...)` that begins at a bracket."""
     if text[start] == "{":
         try:
@@ -206,11 +221,17 @@ def _object(text: str, start: int) -> list[tuple[str, Any]]:
             parsed = None
         if isinstance(parsed, dict):
             return [(str(key), value) for key, value in parsed.items()][:MAX_KEYS]
-    pairs = []
+    pairs: list[tuple[str, Any]] = []
     for part in _top_level(text, start):
         key, sign, value = part.partition("=" if text[start] == "(" else ":")
         name = key.strip().strip("\"'")
-        read = _value(value) if sign and re.fullmatch(_KEY, name) else _UNREADABLE
+        if not sign or not re.fullmatch(_KEY, name):
+            continue
+        if depth < MAX_DEPTH and (inner := _NESTED.match(value)) is not None:
+            deeper = _object(value, inner.end() - 1, depth + 1)
+            pairs += [(f"{name}.{key}", one) for key, one in deeper]
+            continue
+        read = _value(value)
         if read is not _UNREADABLE:
             pairs.append((name, read))
     return pairs[:MAX_KEYS]

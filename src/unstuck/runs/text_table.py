@@ -9,16 +9,20 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from unstuck.runs.names import GRADIENT_NORM
 from unstuck.runs.text_grammar import Hole, Template
 from unstuck.runs.text_lines import BAR, HOLE
 from unstuck.runs.text_words import NOTHING, count_of, is_known, phase_of, split_phase, words_of
 
 MAX_COLUMNS = 60  # ours: a wider table is data
+LEAST_COLUMNS = 2
+MAX_HEADER = 400  # ours: characters; a wider table is no console's
 LOOK_BACK = 4  # ours: rows above a row that may be its header, blank rows and rules left out
 
 _RULE = re.compile(r"[\s|+:=\-─━┄┅┈┉│┃║═┼┿╂╇╋╈┡┩├┤┝┥┞┦└┘┏┓┳┻┗┛┬┴┌┐╪╬╠╣╔╗╚╝╦╩╭╮╰╯┢┪┠┨*_.]+\Z")
 _WALLS = re.compile(r"[|│┃║]")
 _CELL = re.compile(r"[-+]?(?:\0(?:/\0)?[%A-Za-z]{0,3}|\x01|\x02|\x03|nan|none|n/a|na|#na#|null|-+|—|)\Z", re.I)
+_CELLS_ONLY = re.compile(r"\s*(?:[-+]?(?:\d[\d.,]*(?:[eE][-+]?\d+)?[%A-Za-z]{0,3}|nan|inf|-)(?:\s+|\Z))+\Z", re.I)
 _NAME = re.compile(r"[^\0-\3]{1,40}\Z")
 
 
@@ -27,6 +31,43 @@ class Cells(NamedTuple):
 
     cells: list[str]
     by: str
+
+
+Span = tuple[int, int]
+
+
+def columns_of(row: str) -> tuple[Span, ...] | None:
+    """Where the names of a header stand whose columns are aligned by blanks; None where a row is no such header."""
+    if len(row) > MAX_HEADER or "\t" in row or _WALLS.search(row):
+        return None
+    for pattern in (r"\S+(?: \S+)*", r"\S+"):
+        spans = tuple(found.span() for found in re.finditer(pattern, row))
+        if LEAST_COLUMNS <= len(spans) <= MAX_COLUMNS and _is_header([row[start:end] for start, end in spans]):
+            return spans
+    return None
+
+
+def gaps_filled(row: str, columns: tuple[Span, ...]) -> str:
+    """A row of fewer cells than its table has columns with a dash in each empty one; as it is where that is not clear.
+
+    A cell belongs to the name that ends or begins where it does, else to the only one that it overlaps.
+    """
+    if len(row) > MAX_HEADER or not _CELLS_ONLY.match(row):
+        return row
+    cells = [found.span() for found in re.finditer(r"\S+", row)]
+    if len(cells) >= len(columns):
+        return row
+    given: dict[int, Span] = {}
+    for start, end in cells:
+        aligned = {at for at, (left, right) in enumerate(columns) if end == right or start == left}
+        over = {at for at, (left, right) in enumerate(columns) if start < right and end > left}
+        chosen = aligned if len(aligned) == 1 else over
+        if len(chosen) != 1:
+            return row
+        given[chosen.pop()] = (start, end)
+    if len(given) < len(cells) or list(given) != sorted(given):
+        return row
+    return "  ".join(row[slice(*given[at])] if at in given else "-" for at in range(len(columns)))
 
 
 def is_rule(row: str) -> bool:
@@ -97,7 +138,7 @@ def _names(row: str, rule: str, cells: Cells) -> list[str] | None:
 
 def _divisions(row: str, rule: str, by: str) -> list[list[str]]:
     if by == "|":
-        names = [name.strip(" *") for name in _WALLS.split(row.strip())]
+        names = [name.strip(" *") for name in _WALLS.split(GRADIENT_NORM.sub("grad_norm", row.strip()))]
         return [names[1 if not names[0] else 0 : -1 if not names[-1] else None]]
     if by == "\t":
         return [[name.strip() for name in row.strip("\n").split("\t")]]
@@ -131,11 +172,15 @@ def _count(name: str) -> str:
     return count_of(name)
 
 
-def table_template(shape: str, cells: Cells, names: list[str] | None) -> Template:
-    """A row of a table as a template; without names its columns are `col1`, `col2` ..."""
+def table_template(shape: str, cells: Cells, names: list[str] | None, title: str = "") -> Template:
+    """A row of a table as a template; without names its columns are `col1`, `col2` ...
+
+    Args:
+        title: the phase that a line above the header names, "" for none.
+    """
     holes: list[Hole] = []
     used: set[str] = set()
-    phase = next((phase_of(cell) for cell in cells.cells if phase_of(cell)), "")
+    phase = next((phase_of(cell) for cell in cells.cells if phase_of(cell)), title)
     for at, cell in enumerate(cells.cells):
         name = names[at] if names is not None else f"col{at + 1}"
         numbers = cell.count(HOLE)

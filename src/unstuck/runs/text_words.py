@@ -108,6 +108,8 @@ FILLERS = _words("value values current curr cur mean avg average averaged ave ru
 def words_of(key: str) -> tuple[str, ...]:
     """The words of a key, lower case: camelCase, underscores, slashes and dots divide, "acc@1" and "top-1" stay."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", key).lower()
+    if "out" in apart:
+        apart = re.sub(r"\b(held|hold)[-_ ]out(?![a-z])", "heldout", apart)
     return tuple(word for word in re.split(r"[\s_/.:,()\[\]'\"]+", apart) if re.search(r"[a-z0-9#%]", word))
 
 

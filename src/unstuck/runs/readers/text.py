@@ -9,6 +9,7 @@ Keras, fastai, spaCy, Lightning's and tqdm's bars print is read by the same rule
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,7 +45,7 @@ _JSON_DOCUMENT = re.compile(r"\s*(?:\{\s*\n|\[\s*(?:\n|\{))")
 def match(log: LogFile) -> Match:
     """By how many rows follow a grammar with an outcome, and how much of the file they are."""
     head = log.head
-    if _JSON_DOCUMENT.match(head):
+    if _JSON_DOCUMENT.match(head) and not _goes_on_behind(head):
         return NO_MATCH
     whole = len(log.head_bytes) < HEAD_BYTES
     text = head if whole else head[: head.rfind("\n") + 1] or head
@@ -59,6 +60,16 @@ def match(log: LogFile) -> Match:
         if len(_NUMBERED.findall(piece)) >= MANY_ROWS:
             found = max(found, _judged(Scan().read([(line, piece)]), log), key=lambda match: match.confidence)
     return found
+
+
+def _goes_on_behind(head: str) -> bool:
+    """Whether other lines follow the JSON object that a text begins with: a printed configuration, then the log."""
+    try:
+        _, end = json.JSONDecoder().raw_decode(head.lstrip())
+    except (ValueError, RecursionError):
+        return False
+    rest = head.lstrip()[end:].strip()
+    return len(rest.splitlines()) >= LEAST_ROWS and rest[0] not in "{["
 
 
 def _unknown(scan: Scan) -> str:
