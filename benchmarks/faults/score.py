@@ -21,7 +21,8 @@ from unstuck.runs.readers import read_runs
 MOST_SEEDS = 20  # ours: more setups than anybody makes
 HEAD = """# Fault benchmark
 
-    python -m benchmarks.faults generate --split development --seeds 1 --workers 2     # and --split held-out --seeds 2
+    python -m benchmarks.faults generate --split development --seeds 1 --workers 2     # and --seeds 2 --only loop
+    python -m benchmarks.faults generate --split held-out --seeds 2 --workers 2
     python -m benchmarks.faults score --split development --peers --write              # and --split held-out
 
 Small models trained on a CPU, healthy and with one or two faults put in; `benchmarks/faults/README.md` says what is

@@ -275,6 +275,7 @@ def _parts(groups: Sequence[Group], axis: TextAxis, columns: Mapping[str, _Colum
         wide["epoch"] = _Column([r for r, _ in counted], [e for _, e in counted])
     starts = _starts(groups, axis, heads, scan)
     by_row = {row: settings for row, _, settings in heads}
+    joined = {key: column.joined() for key, column in wide.items()}
     parts: list[Part] = []
     for place, (row, line) in enumerate(starts):
         end = starts[place + 1][0] if place + 1 < len(starts) else scan.rows
@@ -282,8 +283,7 @@ def _parts(groups: Sequence[Group], axis: TextAxis, columns: Mapping[str, _Colum
         mine = (rows >= row) & (rows < end)
         places = rows[mine]
         data = {}
-        for key, column in wide.items():
-            at, values = column.joined()
+        for key, (at, values) in joined.items():
             within = (at >= row) & (at < end)
             if within.any():
                 data[key] = (np.searchsorted(places, at[within]), values[within])

@@ -79,7 +79,7 @@ def _accumulation(run: Run) -> None:
     if total is None or not batch or not context:
         return
     share = float(total.value) / (batch * context) if isinstance(total.value, int | float) else 0.0
-    if share >= 1 and share == int(share):
+    if share >= 1 and share.is_integer():
         add_inferred(run, "accumulation", int(share), f"{total.key} / (B x T)", total.source)
 
 
