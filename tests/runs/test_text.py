@@ -60,6 +60,14 @@ def test_rows_whose_names_say_nothing_wait_for_the_user(tmp_path: Path) -> None:
     assert run.series["train/loss"].values.tolist() == [2.9, 2.8, 2.7, 2.6, 2.5]
 
 
+def test_letters_wait_for_the_user_and_are_named_to_him(tmp_path: Path) -> None:
+    content = "".join(f"[it {k:05d}] L={3 - k / 100:.4f} |g|=0.3{k} (98.7 ms/it)\n" for k in range(10, 60, 10))
+    assert text.match(written(tmp_path, "train.log", content)).reason.endswith("their columns are L, grad_norm, ms/it")
+    (run,) = read(tmp_path, content, {"L": "train/loss"})
+    assert run.series["train/loss"].updates.tolist() == [10, 20, 30, 40, 50]
+    assert run.series["train/loss"].values.tolist() == [2.9, 2.8, 2.7, 2.6, 2.5]
+
+
 def test_commas_divide_columns_that_the_user_names(tmp_path: Path) -> None:
     content = "start\n" + "".join(f"{k}, {3 - k / 100:.4f}, 0.1{k:02d}\n" for k in range(10, 60, 10))
     (run,) = read(tmp_path, content, {"1": "step", "2": "train/loss"})

@@ -38,8 +38,8 @@ MAX_TOLD = 6000  # ours: lines of settings, phases and events that are kept
 _WORTH = (
     "loss", "acc", "epoch", "step", "iter", "val", "train", "test", "eval", "lr", "learn", "norm", "err", "score",
     "batch", "ppl", "perp", "nll", "bpb", "bpc", "bpd", "mse", "mae", "f1", "auc", "map@", "map5", "map:", "map=",
-    "bleu", "rouge", "reward", "cost", "it:", "it=", "ep:", "ep=", "ce:", "ce=", "objective", "trl", "tel", "dev",
-    "%|", "iou", "dice", "rec=", "rec:", "recon", "total", "verlust", "perte", "perda", "損失", "损失",
+    "bleu", "rouge", "reward", "cost", "it:", "it=", "[it ", "/it", "ep:", "ep=", "ce:", "ce=", "objective", "trl",
+    "tel", "dev", "%|", "iou", "dice", "rec=", "rec:", "recon", "total", "verlust", "perte", "perda", "損失", "损失",
 )  # fmt: skip
 _HINTS = ("error", "exception", "memory", "killed", "due to", "fault", "sig", "resum", "stop", "sav", "writing",
           "wrote", "reducing", "overflow", "loading", "interrupt", "core dumped")  # fmt: skip
