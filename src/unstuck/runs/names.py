@@ -249,12 +249,6 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
 AXES = ("step", "micro_step", "epoch")
 
 
-# What users call series whose canonical name is longer.
-SHORT = {"lr": "lr/all", "learning_rate": "lr/all", "loss": "train/loss", "val_loss": "val/loss",
-         "grad_norm": "grad_norm/preclip", "accuracy": "train/accuracy", "val_accuracy": "val/accuracy",
-         "update": "step"}  # fmt: skip
-
-
 def is_canonical(name: str) -> bool:
     """Whether a name is that of a series, of one of its groups (`lr/body`, `val/loss/books`) or of an x-axis."""
     canonical = {entry.canonical for entry in TABLE}
@@ -273,7 +267,8 @@ def said_columns(words: Iterable[str]) -> dict[str, str]:
         key, sign, name = (part.strip() for part in pair.rpartition("="))
         if not sign or not key:
             raise UserError(f"--columns {pair} says no name; write KEY=NAME, for example --columns loss=val/loss.")
-        name = SHORT.get(name, name)
+        if name and not is_canonical(name) and (places := _PLACES.get(normalise(name))):
+            name = TABLE[places[0]].canonical  # as a log would call it: lr, val_loss
         if name and not is_canonical(name):
             known = sorted({*AXES, *(entry.canonical for entry in TABLE)})
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["train/loss", "val/loss", "step"]

@@ -18,7 +18,9 @@ from unstuck.runs.text_words import (
     ERRORS,
     FILLERS,
     LOSSES,
+    MILLISECONDS,
     PERPLEXITIES,
+    SCALES,
     STEP_TIMES,
     in_family,
     joined,
@@ -123,3 +125,20 @@ def time_of(key: str) -> str:
     if name in STEP_TIMES or bare in STEP_TIMES:
         return "time/step_ms"
     return "time/data_ms" if bare in DATA_TIMES else ""
+
+
+def scale_of(key: str, unit: str, averaged: bool) -> tuple[float, str]:
+    """What a printed number is multiplied by (a share for per cent, 1e3 for K), and the series of times it then is."""
+    phase, words = split_phase(key)
+    if unit == "%" and in_family(words, ACCURACIES):
+        return 0.01, ""
+    # PyTorch's ImageNet example and timm print the seconds of this batch (and their mean) as "Time". Their "Data" of
+    # one batch is not taken: the first of an epoch waits for the workers to start, and is always among those printed.
+    if averaged and words in (("time",), ("batch", "time")) and phase in ("", "train"):
+        return MILLISECONDS.get(unit, 1e3), "time/step_ms"
+    if not averaged and (name := time_of(key)):
+        first, last = (re.split(r"[/ _]", key.lower().rstrip(")"))[at].strip("(") for at in (0, -1))
+        for written in (unit.split("/")[0], last, first):
+            if written in MILLISECONDS:
+                return MILLISECONDS[written], name
+    return SCALES.get(unit, 1.0), ""

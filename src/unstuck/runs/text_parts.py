@@ -21,10 +21,10 @@ from unstuck.runs.text_choice import choose, is_summary
 from unstuck.runs.text_counts import TextAxis, filled, loose_rows
 from unstuck.runs.text_groups import Group, group_of, key_of
 from unstuck.runs.text_lines import HOLE
-from unstuck.runs.text_names import LAST_BATCH, canonical, time_of
+from unstuck.runs.text_names import LAST_BATCH, canonical, scale_of
 from unstuck.runs.text_scan import MAX_LOOKS, REPEATED, Scan
 from unstuck.runs.text_settings import known, read_settings
-from unstuck.runs.text_words import ACCURACIES, MILLISECONDS, SCALES, in_family, is_known, split_phase
+from unstuck.runs.text_words import ACCURACIES, in_family, is_known, split_phase
 
 LEAST_HEADER = 3  # ours: settings printed again between two points that make a new start of the program
 LEAST_CONSTANT = 10  # ours: points of a number that is always the same, such as a process or a batch size
@@ -155,7 +155,7 @@ def _columns(groups: Sequence[Group]) -> dict[str, _Column]:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     values = values / group.column(total)
                 digits = None
-            scale, time = _scale(key, hole.unit, at in means)
+            scale, time = scale_of(key, hole.unit, at in means)
             scaled = values * scale
             bar = template.is_bar and split_phase(key)[0] in ("val", "test") and not group.is_evaluation
             kept = _last_of_epoch(group, values) if bar else np.isfinite(values) | ~np.isfinite(values)
@@ -163,23 +163,6 @@ def _columns(groups: Sequence[Group]) -> dict[str, _Column]:
             column.add(group.rows[kept], scaled[kept], digits, template.is_repr)
             column.time = column.time or time
     return columns
-
-
-def _scale(key: str, unit: str, averaged: bool) -> tuple[float, str]:
-    """What a printed number is multiplied by (a share for per cent, 1e3 for K), and the series of times it then is."""
-    phase, words = split_phase(key)
-    if unit == "%" and in_family(words, ACCURACIES):
-        return 0.01, ""
-    # PyTorch's ImageNet example and timm print the seconds of this batch (and their mean) as "Time". Their "Data" of
-    # one batch is not taken: the first of an epoch waits for the workers to start, and is always among those printed.
-    if averaged and words in (("time",), ("batch", "time")) and phase in ("", "train"):
-        return MILLISECONDS.get(unit, 1e3), "time/step_ms"
-    if not averaged and (name := time_of(key)):
-        first, last = (re.split(r"[/ _]", key.lower().rstrip(")"))[at].strip("(") for at in (0, -1))
-        for written in (unit.split("/")[0], last, first):
-            if written in MILLISECONDS:
-                return MILLISECONDS[written], name
-    return SCALES.get(unit, 1.0), ""
 
 
 def _last_of_epoch(group: Group, values: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from unstuck.errors import UserError
-from unstuck.runs.beside import Beside, read_beside
+from unstuck.runs.beside import LOG_SUFFIXES, Beside, read_beside
 from unstuck.runs.build import NO_MATCH, Match
 from unstuck.runs.join import join_resumed
 from unstuck.runs.logfile import LogFile
@@ -58,8 +58,7 @@ class FolderReader(Protocol):
     def read_folder(self, folder: Path, beside: Beside) -> list[Run]: ...
 
 
-NAMED_AS_LOGS = (".log", ".out", ".jsonl", ".csv", ".tsv")  # left unread in a folder, these are named
-SHOWN_NAMES = 8
+SHOWN_NAMES = 8  # ours: of logs of a folder that nobody could read; a line or two
 
 
 @cache
@@ -173,7 +172,7 @@ def _read_folder(folder: Path, ask: _Ask) -> list[Run]:
             else:
                 read = _read_known(place, ask)
                 runs.extend(read)
-                if not read and place.suffix in NAMED_AS_LOGS:
+                if not read and place.suffix in LOG_SUFFIXES and place.suffix != ".txt":
                     unknown.append(place.name)
         except UserError as error:
             failed.append(str(error))

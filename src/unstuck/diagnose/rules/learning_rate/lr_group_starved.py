@@ -40,8 +40,8 @@ from unstuck.diagnose.learning_rates import ADAMS, lowest_ratio
 from unstuck.diagnose.lr_curve import applied, flat_since_half, moments, near_frequencies
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
-from unstuck.diagnose.rules.learning_rate.unmoved import far_enough, initial_sd, sum_of_rates
 from unstuck.diagnose.scales import optimizer_of
+from unstuck.diagnose.unmoved import far_enough, initial_sd, sum_of_rates
 from unstuck.runs import Series
 
 LEAST_UPDATES = 100  # any run this short is only a test

@@ -40,8 +40,8 @@ from unstuck.diagnose.guessing import classes_of
 from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies, rise_from_noise, stood_since_start
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
-from unstuck.diagnose.rules.learning_rate.unmoved import declared_factor
 from unstuck.diagnose.scales import Scale, highest_scale
+from unstuck.diagnose.unmoved import declared_factor
 from unstuck.runs import Series
 
 Floats = npt.NDArray[np.float64]

@@ -40,8 +40,8 @@ from unstuck.diagnose.lr_curve import FREQUENCY_SHARE, applied, near_frequencies
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.projection import Reach, rates_of, reach, seconds_per_update
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.rules.learning_rate.unmoved import INITIAL_SD, declared_factor, unmoved
 from unstuck.diagnose.scales import optimizer_of, phase_of, published_scale
+from unstuck.diagnose.unmoved import INITIAL_SD, declared_factor, unmoved
 from unstuck.runs import Series
 
 # Published ranges are rules of thumb; a third below the lowest is outside what any of them has tried.

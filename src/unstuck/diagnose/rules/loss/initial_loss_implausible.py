@@ -40,6 +40,7 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.known_models import Named, chance_of, model_of, pairs_of_tokens, start_of, vocabulary_of
 from unstuck.diagnose.reference_losses import fresh_vocabularies
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.unmoved import INITIAL_SD
 from unstuck.runs import Series
 
 FIRST_UPDATES = 2  # after two updates of any sensible size the loss is still that of the start
@@ -63,7 +64,6 @@ FRESH_FROM, FRESH_TO = 0.97, 1.05
 FRESH_HIGH = 1.25
 # Below ln V there is no initialisation at all: any confident guess of random weights raises the loss.
 FRESH_LOW = 0.9
-SMALL_WEIGHT = 0.02  # GPT-2's and BERT's initialisation (initializer_range of their configurations)
 # Frequencies alone take about 100 updates at any sensible rate (as loss-at-chance): twice that for a model that is
 # adapted to text of another kind.
 MIN_UPDATES = 200
@@ -211,7 +211,7 @@ def _is_overwritten(case: Case, series: Series) -> bool:
     rate = float(case.lr.values[case.lr.updates <= update].max(initial=0.0)) if case.lr is not None else 0.0
     rate = rate or float(case.setting("learning_rate") or 0.0)
     width = case.setting("width")
-    return rate * update > (1 / math.sqrt(width) if width else SMALL_WEIGHT)
+    return rate * update > (1 / math.sqrt(width) if width else INITIAL_SD)
 
 
 def _no_better_than_pairs(case: Case, series: Series) -> Found | None:

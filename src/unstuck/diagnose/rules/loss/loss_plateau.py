@@ -50,7 +50,7 @@ LEAST_EPOCHS = 4
 UNMOVED = 1e-4  # ours: ten times the rounding of a float32 mean over thousands of batches
 STOOD_SHARE = 0.6  # ours: longer than the first phase of a step schedule (He et al. 2016: half of the run)
 LONG_EVALUATIONS = 15  # two thirds of them are then 9 or more, which `fall` needs
-# An evaluation within the first fifth of the run, and what is less than the gain of any further fifth (as RESOLUTION).
+# Ours: an evaluation within the first fifth of the run; less than RESOLUTION, over all of the run.
 EARLY, HARDLY = 0.2, 0.02
 WARN_GAP = 0.10  # training fell by a tenth of the level while validation stood still
 

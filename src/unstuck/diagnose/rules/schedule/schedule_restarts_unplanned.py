@@ -26,13 +26,13 @@ restarts).
 
 from __future__ import annotations
 
+from unstuck.diagnose.begun_anew import FALLING, LEAST_RISE, Anew, begun_anew
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import RISE_LEVEL, applied, comeback, moments
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.planned import switched_between
 from unstuck.diagnose.resumes import planned_anew
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
-from unstuck.diagnose.rules.schedule.begun_anew import FALLING, LEAST_RISE, Anew, begun_anew
 from unstuck.runs import Series
 
 LEAST_POINTS = 8

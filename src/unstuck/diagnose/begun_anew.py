@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unstuck.diagnose.expected_lr import KINDS
 from unstuck.diagnose.statistics import Floats
 from unstuck.runs import Series
 
 # Schedules that never rise after their warm-up, in canonical names.
-FALLING = frozenset({"constant", "linear", "cosine", "wsd", "polynomial", "inverse_sqrt", "plateau"})
+FALLING = (KINDS - {"restarts"}) | {"plateau"}
 # A quarter above the lowest, as for a resume that the log does tell of, and no print in two digits that goes back.
 LEAST_RISE = 1.25
 LEAST_SHARE = 0.1  # ours: of the peak; below it a rise is the end's rounding
