@@ -50,7 +50,7 @@ from unstuck.diagnose.guessing import (
 from unstuck.diagnose.known_models import chance_of, frequencies_of, vocabulary_of
 from unstuck.diagnose.lr_curve import flat_since_half
 from unstuck.diagnose.reference_losses import fresh_vocabularies, most_of_frequencies
-from unstuck.diagnose.relative_error import NEAR, is_relative, standing_of
+from unstuck.diagnose.relative_error import judge_fields
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.statistics import false_alarm_z
 
@@ -86,7 +86,7 @@ FREQUENCIES_MOST = 0.71
     explains=("loss-plateau", "undertrained", "validation-noisy", "overfitting", "best-checkpoint-passed"),
 )
 def check(case: Case) -> Outcome:
-    if (outcome := _at_saturation(case) or _of_fields(case)) is not None:
+    if (outcome := _at_saturation(case) or judge_fields(case)) is not None:
         return outcome
     trend, loss = case.loss_trend, case.loss
     if trend is None or loss is None:
@@ -129,38 +129,6 @@ def check(case: Case) -> Outcome:
         confidence=0.95 if name.startswith("ln V") else 0.85,
         facts={"chance": level, "level": end, "first_loss": float(loss.values[0]), "share": _share(trend.updates, near)}
         | facts,
-    )
-
-
-def _of_fields(case: Case) -> Found | Clear | None:
-    """Whether a relative error of fields stands nearer to that of predicting zero than to that of a model; None where
-    nothing says that the loss is one."""
-    val = case.val
-    if val is None or len(val) < LEAST_EVALUATIONS or not is_relative(case, val):
-        return None
-    standing = standing_of(val)
-    if standing is None:
-        return Clear("the relative error leaves that of predicting zero")
-    lowest, best = standing.lowest, standing.best
-    where = "epoch" if case.run.axis == "epoch" else "update"
-    return Found(
-        title=f"The relative error is {lowest:.4g} at best, at {where} {val.updates[best]:,} of {val.updates[-1]:,}, "
-        "and stands there: predicting zero gives 1",
-        evidence=(
-            Evidence(
-                val.name,
-                (int(val.updates[best]), int(val.updates[-1])),
-                "lowest relative error; 1 is that of predicting zero",
-                lowest,
-                NEAR,
-                val.source(best),
-            ),
-        ),
-        confidence=0.7,
-        severity="warning",
-        detail=f"{lowest**2:.0%} of the field's energy is missing. Fourier neural operators end at 0.01 to 0.19 on "
-        "Navier-Stokes (arXiv 2010.08895, table 1).",
-        facts={"chance": 1.0, "level": lowest, "first_loss": float(val.values[0]), "share": 1.0},
     )
 
 
