@@ -23,7 +23,7 @@ from benchmarks.faults.settings import Setup
 from benchmarks.faults.trainers.outcome import Outcome
 from benchmarks.faults.trainers.styles import shows
 
-SPLITS = ("development", "held-out")
+SPLITS = ("development", "further", "held-out")
 HEALTHY_SEEDS = 3  # the least that gives a spread
 CONTROLS_PER_SETUP, FAULTS_PER_SETUP, PAIRS_PER_SETUP = 2, 8, 1  # ours: about one healthy run to two faulty ones
 # Raise when a change of the generator makes other runs of the same plan, so that finished ones are not taken for them.
@@ -56,6 +56,10 @@ def families(split: str) -> dict[str, Family]:
         from benchmarks.faults.held_out import HELD_OUT
 
         return {family.name: family for family in HELD_OUT}
+    if split == "further":
+        from benchmarks.faults.further import FURTHER
+
+        return {family.name: family for family in FURTHER}
     from benchmarks.faults.families import DEVELOPMENT
 
     return {family.name: family for family in DEVELOPMENT}

@@ -46,8 +46,8 @@ def score_split(out: Path, split: str, *, view: str | None, peers: bool, details
         "Each run is diagnosed from its folder: one form of its log, and the configuration that lies beside it; where "
         "only a comparison shows the fault, with the log of its healthy twin."
     )
-    title = "Development families" if split == "development" else "Held-out families"
-    shown = details and split == "development"
+    title = f"{split.capitalize()} families"
+    shown = details and split != "held-out"
     _give(report(title, told, runs, score_peers(runs) if peers else [], details=shown), title, write)
     return 0
 

@@ -278,10 +278,11 @@ class Epochs(Style):
 
 @cache
 def all_styles() -> dict[str, Style]:
-    """Every style by name, those of the held-out set too."""
+    """Every style by name, those of the other splits too."""
+    from benchmarks.faults.further import FURTHER_STYLES
     from benchmarks.faults.held_out.styles import HELD_OUT_STYLES
 
-    return {style.name: style for style in (Pipes(), Logging(), Nano(), Epochs(), *HELD_OUT_STYLES)}
+    return {style.name: style for style in (Pipes(), Logging(), Nano(), Epochs(), *FURTHER_STYLES, *HELD_OUT_STYLES)}
 
 
 def style_named(name: str) -> Style:
