@@ -5,6 +5,7 @@ python -m benchmarks.faults score --split development --out /tmp/unstuck-faults 
 python -m benchmarks.faults calibrate --out /tmp/unstuck-faults
 python -m benchmarks.faults logs --logs ../shared/logs
 python -m benchmarks.faults restyle --out /tmp/unstuck-faults --every 4
+python -m benchmarks.faults less --split development --out /tmp/unstuck-faults --details
 python -m benchmarks.faults plan --split development --seeds 1
 """
 
@@ -43,6 +44,11 @@ def main() -> int:
     restyling.add_argument("--every", type=int, default=1, help="take every such run only")
     restyling.add_argument("--only", default="", help="part of the name of a style or a form of configuration")
     restyling.add_argument("--details", action="store_true", help="what is read or found otherwise")
+    lessening = commands.add_parser("less", help="the runs of a split with a part of their record taken away")
+    lessening.add_argument("--split", choices=SPLITS[:-1], default="development")
+    lessening.add_argument("--out", type=Path, default=DEFAULT_OUT)
+    lessening.add_argument("--only", default="", help="part of the name of what is left")
+    lessening.add_argument("--details", action="store_true", help="each fault that is lost")
     for command in (scoring, logs):
         command.add_argument("--peers", action="store_true", help="other tools' rules beside ours")
         command.add_argument("--details", action="store_true", help="each missed run and each wrong alarm")
@@ -68,6 +74,11 @@ def main() -> int:
         from benchmarks.faults.calibrate import calibrate
 
         print(calibrate(scored_split(asked.out, "development")))
+        return 0
+    if asked.command == "less":
+        from benchmarks.faults import less
+
+        print(less.report(scored_split(asked.out, asked.split), asked.only, asked.details))
         return 0
     if asked.command == "logs":
         return score_logs(asked.logs, peers=asked.peers, details=asked.details, write=asked.write)
