@@ -29,6 +29,10 @@ def every_nth(n: int) -> Less:
     return apply
 
 
+def every_2nd_evaluation(run: Run) -> Run:
+    return _with(run, {name: _thinned(s, 2) if _evaluated(name) else s for name, s in run.series.items()})
+
+
 def per_evaluation(run: Run) -> Run:
     """One row for each evaluation: means since the one before, the last learning rate. A run without any stays."""
     val = run.get("val/loss")
@@ -54,6 +58,7 @@ LESS: dict[str, Less] = {
     "every 2nd row": every_nth(2),
     "every 4th row": every_nth(4),
     "a row per evaluation": per_evaluation,
+    "every 2nd evaluation": every_2nd_evaluation,
     "no gradient norm": without("grad_norm"),
     "no learning rate": without("lr/"),
     "no validation": without("val/"),

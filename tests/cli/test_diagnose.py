@@ -52,6 +52,27 @@ def short(path: Path) -> Path:
     return path
 
 
+def piped(log: bytes, *words: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "unstuck.cli.main", "diagnose", "-", *words]
+    return subprocess.run(command, input=log, capture_output=True, timeout=60)
+
+
+def test_a_log_through_standard_input_is_diagnosed_as_its_file_is(tmp_path):
+    path = overfitted(tmp_path / "s.log")
+    told = piped(path.read_bytes(), "--json")
+    assert told.returncode == 1
+    (piped_run,) = json.loads(told.stdout)["runs"]
+    (of_file,) = json.loads(run(path, "--json").stdout.replace("s.log:", "stdin:"))["runs"]
+    assert piped_run["findings"] == of_file["findings"]
+    assert piped_run["source"] == "stdin"
+
+
+def test_standard_input_without_a_log_is_refused_in_one_sentence():
+    told = piped(b"")
+    assert told.returncode == 2
+    assert told.stderr.startswith(b"unstuck: Standard input is empty") and told.stderr.count(b"\n") == 1
+
+
 def test_exit_status_says_the_verdict(tmp_path):
     assert run(healthy(tmp_path / "h.log")).returncode == 0
     assert run(overfitted(tmp_path / "s.log")).returncode == 1

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unstuck.errors import UserError
+
+if TYPE_CHECKING:
+    from unstuck.runs import Run
 
 EXAMPLE = """
 unstuck diagnose train.log
@@ -16,7 +22,10 @@ unstuck diagnose out/trainer_state.json --config args.json
 unstuck diagnose runs/gpt-char-1 --html report.html
 unstuck diagnose odd.log --columns it=step,cost=train/loss
 unstuck diagnose first.log second.log third.log
+kubectl logs my-training | unstuck diagnose -
 """
+
+PIPED = Path("-")  # the log comes through standard input
 
 # Exit status of a verdict; of several runs the worst counts: sick before undetermined before healthy.
 STATUS = {"healthy": 0, "sick": 1, "undetermined": 3}
@@ -27,7 +36,9 @@ def command(
     paths: Annotated[
         list[Path],
         # typer's own check of one path would keep the others from their diagnosis
-        typer.Argument(metavar="PATH...", help="log files, run folders or folders of logs", readable=False),
+        typer.Argument(
+            metavar="PATH...", help="log files, run folders or folders of logs; - reads standard input", readable=False
+        ),
     ],
     config: Annotated[
         Path | None,
@@ -67,7 +78,7 @@ def command(
             errors.append({"path": str(path), "error": str(error)})
     for path in places:
         try:
-            runs = read_runs(path, config=config, columns=said)
+            runs = _piped(config, said) if path == PIPED else read_runs(path, config=config, columns=said)
         except UserError as error:
             errors.append({"path": str(path), "error": str(error)})
         except OSError as error:
@@ -121,3 +132,24 @@ def command(
         return max(say(sentence) for sentence in dict.fromkeys(error["error"] for error in errors))
     verdicts = {diagnosis.verdict for diagnosis in diagnoses}
     return STATUS[next(verdict for verdict in WORST_FIRST if verdict in verdicts)]
+
+
+def _piped(config: Path | None, columns: Mapping[str, str]) -> list[Run]:
+    """The runs of a log that comes through standard input; readers go over a file more than once, so it is kept in one.
+
+    Raises:
+        UserError: as `read_runs`.
+    """
+    from unstuck.runs.readers import read_runs
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "stdin"
+        with file.open("wb") as kept:
+            shutil.copyfileobj(sys.stdin.buffer, kept)
+        try:
+            runs = read_runs(file, config=config, beside=config is not None, columns=columns)
+        except UserError as error:
+            raise UserError(str(error).replace(str(file), "Standard input")) from None
+    for run in runs:
+        run.source = "stdin"
+    return runs

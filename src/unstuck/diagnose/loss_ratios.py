@@ -44,10 +44,10 @@ def at_evaluations(case: Case) -> Ratios:
     level = case.loss_trend.values if smoothed else case.loss.values
     train = np.interp(case.val.updates.astype(np.float64), case.loss.updates.astype(np.float64), level)
     inside &= train > 0
-    noise = 0.0
+    middle = float(np.median(np.abs(case.loss.values[len(case.loss) // 2 :])))
+    noise = float(np.nan_to_num(case.loss_noise)) / middle if middle > 0 else 0.0
     if smoothed:
-        middle = float(np.median(np.abs(case.loss.values[len(case.loss) // 2 :])))
-        noise = float(np.nan_to_num(case.loss_noise)) / middle / math.sqrt(LEAST_WINDOW) if middle > 0 else 0.0
+        noise /= math.sqrt(LEAST_WINDOW)
     return Ratios(train[inside] / case.val.values[inside], np.flatnonzero(inside), noise)
 
 

@@ -9,7 +9,7 @@ Early stopping, best checkpoint and reduce-on-plateau then pick evaluations by l
 nothing of a gap to training or of other text.
 
 Evidence needed
-At least 10 evaluations; the tokens or samples of one for the second finding.
+At least 10 evaluations; for the second finding one, and its tokens or samples.
 
 Not when
 The scatter is below 1 % of the loss (another seed moves it as much); the level moves by more than the scatter; the
@@ -48,6 +48,10 @@ def check(case: Case) -> Outcome:
     if val is None:
         return CouldNotCheck(("val/loss",))
     if len(val) < MIN_EVALUATIONS:
+        last = abs(float(val.values[-1]))
+        expected, size = sampling_error(case, last)
+        if expected >= UNKNOWN_SHARE * last > 0:
+            return _few(case, last, expected, size)
         return CouldNotCheck((f"at least {MIN_EVALUATIONS} evaluations",))
     half = val.values[len(val) // 2 :]
     level = abs(float(half.mean()))

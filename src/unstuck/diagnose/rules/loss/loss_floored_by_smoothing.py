@@ -9,7 +9,8 @@ A reported 3.9 with smoothing 0.1 at V = 50257 is 1.41 nats of smoothing and lit
 as a plateau, cannot be compared with other runs, and perplexity taken from it is wrong.
 
 Evidence needed
-The configuration (label_smoothing), the vocabulary and a loss.
+The configuration (label_smoothing), the vocabulary or the number of classes, and a loss. Where the number is unknown,
+the floor of two classes is the least that any has: a note.
 
 Not when
 The reported loss goes below that floor (so it is unsmoothed); unstuck's own runs, which report the unsmoothed loss.
@@ -26,6 +27,7 @@ from __future__ import annotations
 import math
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.guessing import classes_of
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 
 # From a quarter of the reported loss on, the floor changes what the curve seems to say.
@@ -72,10 +74,10 @@ def check(case: Case) -> Outcome:
     reported = [s for s in (case.val, case.loss) if s is not None]
     if not reported:
         return CouldNotCheck(("train/loss or val/loss",))
-    classes = _classes(case) if case.setting("task") == "classification" else vocabulary
-    if not classes:
-        return CouldNotCheck(("vocabulary" if case.setting("task") != "classification" else "number of classes",))
-    floor = smoothing_floor(float(smoothing), int(classes))
+    # a classifier of text has a vocabulary as well, which is not what its loss is over
+    of_labels = case.setting("task") == "classification"
+    known = classes_of(case) or (_classes(case) if of_labels else vocabulary)
+    floor = smoothing_floor(float(smoothing), int(known or 2))
     # training and validation may differ: some trainers smooth the training loss only
     smoothed = [s for s in reported if float(s.values.min()) >= floor > 0]
     if not smoothed:
@@ -87,8 +89,10 @@ def check(case: Case) -> Outcome:
     # solve the reported loss for the cross-entropy: (1 - e) ce + e (mean of -ln p) = reported, with mean -ln p about
     # that of the smoothed target, ln(V / e): a good model's excess is then about (reported - floor) / (1 - e)
     excess = (lowest - floor) / (1 - float(smoothing))
+    at_least = "" if known else "at least "
     return Found(
-        title=f"Label smoothing {smoothing:g} puts a floor of {floor:.4f} nats under the reported loss ({lowest:.4g})",
+        title=f"Label smoothing {smoothing:g} puts a floor of {at_least}{floor:.4f} nats under the reported loss "
+        f"({lowest:.4g})",
         evidence=(
             Evidence(
                 series.name,
@@ -100,7 +104,9 @@ def check(case: Case) -> Outcome:
             ),
         ),
         confidence=0.9,
-        severity="warning" if share >= MISLEADING_SHARE else "note",
-        detail=f"The cross-entropy that belongs to {lowest:.4g} is near {excess:.3g} nats, if the model is calibrated.",
+        severity="warning" if share >= MISLEADING_SHARE and known else "note",
+        detail=f"The cross-entropy that belongs to {lowest:.4g} is near {excess:.3g} nats, if the model is calibrated."
+        if known
+        else "The number of classes is not in the record: with more of them the floor is higher.",
         facts={"floor": floor, "smoothing": float(smoothing), "lowest": lowest, "excess": excess, "share": share},
     )

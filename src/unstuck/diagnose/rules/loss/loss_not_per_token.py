@@ -63,7 +63,8 @@ FAR = 5.0
 BAND = 3.0  # epoch means lag behind by up to 1.5, memorised training text is below by 2 or so (assumption)
 MOVED = 2.0  # times: how much less the ratio varies than the distance where it is a factor (assumption)
 LEAST_EARLY = 2  # ours: two evaluations beside each other that agree, and the first row against guessing
-LEAST_ROWS = 8  # ours: below it neither a fall nor its noise can be told
+LEAST_ROWS = 8  # ours: below it neither a fall nor its noise can be told without validation
+LEAST_PAIRED = 4  # ours: rows of training beside as many evaluations
 # A sum over the tokens or samples of a batch scatters as their mean does, and by the number of tokens in it: 8 % with
 # 150 masked ones (Poisson). What blew up jumps by more (assumption).
 NOISE_OF_SUMS = 0.2
@@ -170,12 +171,15 @@ def _against_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...],
     ratios, places = found.values, found.places
     logs = np.log(ratios)
     middle = math.exp(float(np.median(logs)))
-    # the largest of so many deviations, beside the noise of the batches that the rows are of
-    noise = false_alarm_z(len(logs)) * found.noise
-    constant = float(np.abs(logs - math.log(middle)).max()) <= math.log1p(CONSTANT) + noise
     factor = max(middle, 1 / middle)
+    # the largest of so many deviations, beside the noise of the batches that the rows are of, as long as that leaves a
+    # factor apart from none
+    noise = false_alarm_z(len(logs)) * found.noise
+    allowed = max(math.log1p(CONSTANT), min(math.log1p(CONSTANT) + noise, math.log(factor) / 2))
+    constant = float(np.abs(logs - math.log(middle)).max()) <= allowed
     scaled = "train/loss" if middle > 1 else "val/loss"
-    if constant and (match := _nearest(factor, counts, SAME if middle < 1 else CONSTANT)) is not None:
+    within = (SAME if middle < 1 else CONSTANT) + 2 * 1.25 * found.noise / math.sqrt(len(logs))  # errors of a median
+    if constant and (match := _nearest(factor, counts, within)) is not None:
         if factor >= PLAIN or _is_multiple(case, ratios, places):
             if middle < 1 and {"accumulation", "world_size"} & set(match[0]):
                 return _divided(match[1], match[0])  # validation runs without either
@@ -232,7 +236,9 @@ def _early_factor(case: Case, counts: dict[tuple[str, ...], float]) -> tuple[Fac
 def _far_above_chance(case: Case) -> Found | None:
     """A loss that falls smoothly and never comes near what a model that knows nothing has: a sum."""
     loss, trend, chance = case.loss, case.loss_trend, level_of_chance(case)
-    if loss is None or trend is None or chance is None or len(loss) < LEAST_ROWS:
+    if loss is None or trend is None or chance is None or len(loss) < LEAST_PAIRED:
+        return None
+    if len(loss) < LEAST_ROWS and not _validation_as_far(case, FAR * chance[0]):
         return None
     lowest, first, third = float(trend.values.min()), float(trend.values[0]), len(loss) // 3
     middle = float(np.median(loss.values[len(loss) // 2 :]))
@@ -263,6 +269,14 @@ def _far_above_chance(case: Case) -> Found | None:
         detail=SUMMED,
         facts={"factor": first / chance[0], "factor_name": None, "series": "train/loss"},
     )
+
+
+def _validation_as_far(case: Case, level: float) -> bool:
+    """Whether each evaluation lies above `level` as well, and the last below the first."""
+    val = case.val
+    if val is None or len(val) < LEAST_PAIRED:
+        return False
+    return bool(val.values.min() >= level and val.values[-1] < val.values[0])
 
 
 def _above_chance_beside_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...], float]) -> Factor | None:
