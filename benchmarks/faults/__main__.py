@@ -49,6 +49,7 @@ def main() -> int:
     lessening.add_argument("--out", type=Path, default=DEFAULT_OUT)
     lessening.add_argument("--only", default="", help="part of the name of what is left")
     lessening.add_argument("--details", action="store_true", help="each fault that is lost")
+    lessening.add_argument("--write", action="store_true", help="write the section of docs/faults.md")
     for command in (scoring, logs):
         command.add_argument("--peers", action="store_true", help="other tools' rules beside ours")
         command.add_argument("--details", action="store_true", help="each missed run and each wrong alarm")
@@ -78,7 +79,7 @@ def main() -> int:
     if asked.command == "less":
         from benchmarks.faults import less
 
-        print(less.report(scored_split(asked.out, asked.split), asked.only, asked.details))
+        less.give(scored_split(asked.out, asked.split), asked.only, details=asked.details, write=asked.write)
         return 0
     if asked.command == "logs":
         return score_logs(asked.logs, peers=asked.peers, details=asked.details, write=asked.write)

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.faults.measures import overall
+from benchmarks.faults.score import give as give_section
 from benchmarks.faults.scored import Scored, take
 from benchmarks.faults.tables import table
 from unstuck.diagnose.engine import diagnose
@@ -74,6 +75,18 @@ def scored_with(runs: Sequence[Scored], less: Less) -> Iterator[Scored]:
             assert changed.run is not None
             take(changed, diagnose(changed.run))
             yield changed
+
+
+TITLE = "With less of the record"
+
+
+def give(runs: Sequence[Scored], only: str = "", *, details: bool = False, write: bool = False) -> None:
+    """Print the table, and with `write` keep it in docs/faults.md."""
+    told = (
+        "The development runs with rows, a kind of series or the configuration taken away; the faults stay the same, "
+        "and what shows them may be gone."
+    )
+    give_section(f"## {TITLE}\n\n{told}\n\n{report(runs, only, details)}\n", TITLE, write)
 
 
 def report(runs: Sequence[Scored], only: str = "", details: bool = False) -> str:

@@ -48,7 +48,7 @@ def score_split(out: Path, split: str, *, view: str | None, peers: bool, details
     )
     title = f"{split.capitalize()} families"
     shown = details and split != "held-out"
-    _give(report(title, told, runs, score_peers(runs) if peers else [], details=shown), title, write)
+    give(report(title, told, runs, score_peers(runs) if peers else [], details=shown), title, write)
     return 0
 
 
@@ -73,7 +73,7 @@ def score_logs(folder: Path, *, peers: bool, details: bool, write: bool) -> int:
             run.run = _read(one, folder)
     told = "The labels of these logs name the rules that are wrong; a rule that they do not name is not judged."
     title = "Labelled logs"
-    _give(report(title, told, runs, score_peers(runs) if peers else [], details=details), title, write)
+    give(report(title, told, runs, score_peers(runs) if peers else [], details=details), title, write)
     return 0
 
 
@@ -106,7 +106,8 @@ def scored_log(one: labelled.Judged) -> Scored:
     )  # fmt: skip
 
 
-def _give(section: str, title: str, write: bool) -> None:
+def give(section: str, title: str, write: bool) -> None:
+    """Print a section of docs/faults.md, and with `write` put it there in the place of the one with its title."""
     print(section)
     if not write:
         return

@@ -70,7 +70,8 @@ def test_a_log_through_standard_input_is_diagnosed_as_its_file_is(tmp_path):
 def test_standard_input_without_a_log_is_refused_in_one_sentence():
     told = piped(b"")
     assert told.returncode == 2
-    assert told.stderr.startswith(b"unstuck: Standard input is empty") and told.stderr.count(b"\n") == 1
+    assert told.stderr.startswith(b"unstuck: Standard input is empty")
+    assert told.stderr.count(b"\n") == 1
 
 
 def test_exit_status_says_the_verdict(tmp_path):
