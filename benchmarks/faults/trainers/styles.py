@@ -282,7 +282,11 @@ def all_styles() -> dict[str, Style]:
     from benchmarks.faults.further import FURTHER_STYLES
     from benchmarks.faults.held_out.styles import HELD_OUT_STYLES
 
-    return {style.name: style for style in (Pipes(), Logging(), Nano(), Epochs(), *FURTHER_STYLES, *HELD_OUT_STYLES)}
+    styles = (Pipes(), Logging(), Nano(), Epochs(), *FURTHER_STYLES, *HELD_OUT_STYLES)
+    found = {style.name: style for style in styles}
+    if len(found) < len(styles):
+        raise ValueError("two styles have the same name: a run would be printed in the wrong one")
+    return found
 
 
 def style_named(name: str) -> Style:
