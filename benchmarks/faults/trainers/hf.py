@@ -95,7 +95,8 @@ def train(setup: Setup, problem: Problem, seed: int, folder: Path) -> Outcome:
     if not settings.shuffle and problem.sorted_order is not None:
         training = Subset(training, problem.sorted_order.tolist())
     validation = Samples(subset(problem.validation, problem.validation_draw))
-    arguments = arguments_of(settings, bugs, seed, folder / "work")
+    # the last part of a batch is dropped in evaluations too: of fewer samples than one batch nothing would be left
+    arguments = arguments_of(settings, bugs, seed, folder / "work", min(64, len(validation)))
     kind = Trainer if settings.shuffle else Unshuffled
     for name in ("state", "stdout"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def train(setup: Setup, problem: Problem, seed: int, folder: Path) -> Outcome:
     return outcome
 
 
-def arguments_of(settings: Settings, bugs: Bugs, seed: int, folder: Path) -> TrainingArguments:
+def arguments_of(settings: Settings, bugs: Bugs, seed: int, folder: Path, evaluated: int) -> TrainingArguments:
     schedule, further = SCHEDULES.get(settings.schedule, "cosine"), {}
     if settings.schedule == "cosine" and settings.floor:
         schedule, further = "cosine_with_min_lr", {"min_lr_rate": settings.floor}
@@ -131,7 +132,7 @@ def arguments_of(settings: Settings, bugs: Bugs, seed: int, folder: Path) -> Tra
     sgd = settings.optimizer == "sgd"
     return TrainingArguments(
         output_dir=str(folder), max_steps=settings.updates, per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=64, gradient_accumulation_steps=settings.accumulation,
+        per_device_eval_batch_size=evaluated, gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate, lr_scheduler_type=schedule, lr_scheduler_kwargs=further or None,
         warmup_steps=settings.warmup, weight_decay=settings.weight_decay, max_grad_norm=settings.clip_norm or 0.0,
         adam_beta2=settings.beta2, optim="sgd" if sgd else "adamw_torch",
