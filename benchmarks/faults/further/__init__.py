@@ -20,5 +20,7 @@ from benchmarks.faults.further.tabular import Tabular
 from benchmarks.faults.further.tagger import Tagger
 from benchmarks.faults.trainers.styles import Style
 
-FURTHER: tuple[Family, ...] = (ByteLM(), Rewriter(), Tagger(), Adder(), Forecaster(), Autoencoder(), Digits(), Tabular())
+FURTHER: tuple[Family, ...] = (
+    ByteLM(), Rewriter(), Tagger(), Adder(), Forecaster(), Autoencoder(), Digits(), Tabular(),
+)  # fmt: skip
 FURTHER_STYLES: tuple[Style, ...] = (Brackets(), Fairlines(), Blocks(), Bars(), Columns())

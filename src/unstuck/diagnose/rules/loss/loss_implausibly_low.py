@@ -10,12 +10,12 @@ Validation text lies inside training, or the target is visible in the input. The
 model, and every choice made on it is worthless.
 
 Evidence needed
-Training and validation loss of a causal language model; the vocabulary, or of a fresh model the tokenizer's name (else
-the bound is that of bytes, the lowest).
+Training and validation loss of a causal language model (a note where nothing says that it is one); the vocabulary, or
+of a fresh model the tokenizer's name (else the bound is that of bytes, the lowest).
 
 Not when
 Validation stays behind training at a low training loss (ordinary memorisation, overfitting); templated or synthetic
-text with a short answer (say so with `task`); only the training loss is low; fewer ids than letters.
+text with a short answer (a task named in words of its own); only the training loss is low; fewer ids than letters.
 
 Remedy
 Search validation windows in the training text; change a later token and see whether an earlier prediction moves.
@@ -32,10 +32,11 @@ import math
 
 import numpy as np
 
+from unstuck.config.values import TASKS
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.known_models import start_of, vocabulary_of
 from unstuck.diagnose.reference_losses import lowest_loss
-from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 
 # Simple or templated text (children's stories, chat formats) compresses two to three times better than prose: only
 # below 0.3 of what a model of this size can reach on prose (`lowest_loss`: 0.55 bits per byte of unlimited size, below
@@ -58,8 +59,9 @@ BYTES = 256
     explains=("undertrained",),
 )
 def check(case: Case) -> Outcome:
-    if case.setting("task") in ("regression", "classification", "masked-lm"):
-        return Clear("the bound is one of causal language models")
+    language = _is_language_model(case)
+    if language is False:
+        return Clear("the bound is one of causal language models of prose")
     loss, val, train = case.loss, case.val, case.train_at_evaluations
     vocabulary = vocabulary_of(case)
     if vocabulary is not None and vocabulary.says and case.start != "fresh":
@@ -107,10 +109,28 @@ def check(case: Case) -> Outcome:
             ),
         ),
         confidence=0.85 if sure is not None else 0.7,
-        severity="warning" if case.start in ("pretrained", "checkpoint") or sure is None else "error",
+        severity=_severity(case, bool(language), sure is not None),
         detail=FIRST_PASS if unseen else _capacity(case, low, bound),
         facts={"level": low, "bound": bound, "gap": gap, "first_update": first},
     )
+
+
+def _is_language_model(case: Case) -> bool | None:
+    """Whether the task is to predict text; None where nothing says so.
+
+    A task in words of its own is another: sums, dates or moves of a game can be foretold.
+    """
+    task = case.run.settings.get("task")
+    if task is None or (task.key.endswith("model.type") and task.value not in TASKS):
+        return None
+    return task.value == "causal-lm" or "language" in str(task.value)
+
+
+def _severity(case: Case, language: bool, sure: bool) -> Severity:
+    """A vocabulary alone does not say that it is prose: then the level is noted."""
+    if not language:
+        return "note"
+    return "warning" if case.start in ("pretrained", "checkpoint") or not sure else "error"
 
 
 def _is_first_pass(case: Case) -> bool:
