@@ -31,6 +31,7 @@ LEAST_SLOWDOWN = 1.5  # ours: half as slow again at the end
 LEAST_JUMP = 1.5  # ours: the learning rate half as high again after the resume
 # A control may learn this much less than its siblings and is still a sound run: other sound settings differ as much.
 SOUND = 0.08
+TWICE = math.log(2)  # twice their loss is no sound run, however far apart the siblings are
 NOT_OVERFIT = 0.05  # ours: the end of a healthy run is within 5 % of its best; its clean set has a few hundred samples
 
 
@@ -102,7 +103,8 @@ def _healthy_label(record: Record, healthy: list[Record], spread: float) -> Labe
     sound = _sound(record)
     if record["role"] == "control":
         accepted = frozenset(CONTROLS[record["names"][0]].accepted)
-        sound = sound and bool(healthy) and harm(record, healthy) <= max(SOUND, STANDARD_ERRORS * spread)
+        alike = max(SOUND, min(TWICE, STANDARD_ERRORS * spread))
+        sound = sound and bool(healthy) and harm(record, healthy) <= alike
     return Label("healthy" if sound else "unclear", accepted=accepted)
 
 

@@ -63,6 +63,7 @@ FAR = 5.0
 BAND = 3.0  # epoch means lag behind by up to 1.5, memorised training text is below by 2 or so (assumption)
 MOVED = 2.0  # times: how much less the ratio varies than the distance where it is a factor (assumption)
 LEAST_EARLY = 2  # ours: two evaluations beside each other that agree, and the first row against guessing
+LEAST_FROM_GUESSING = 3.5  # ours: a first row at a third of guessing or more may be one after some learning
 LEAST_ROWS = 8  # ours: below it neither a fall nor its noise can be told without validation
 LEAST_PAIRED = 4  # ours: rows of training beside as many evaluations
 # A sum over the tokens or samples of a batch scatters as their mean does, and by the number of tokens in it: 8 % with
@@ -92,7 +93,13 @@ class Factor:
     code="LO011",
     stages="LCP",
     severity="warning",
-    explains=("initial-loss-implausible", "validation-shifted", "clip-saturated", "loss-implausibly-low"),
+    explains=(
+        "initial-loss-implausible",
+        "validation-shifted",
+        "clip-saturated",
+        "loss-implausibly-low",
+        "loss-plateau",
+    ),
 )
 def check(case: Case) -> Outcome:
     if case.loss is None:
@@ -213,12 +220,15 @@ def _early_factor(case: Case, counts: dict[tuple[str, ...], float]) -> tuple[Fac
         return None
     logs = np.log(found.values)
     middle = math.exp(float(np.median(logs)))
-    if float(np.abs(logs - math.log(middle)).max()) > math.log1p(CONSTANT):
+    first, spread = float(loss.values[0]), float(np.abs(logs - math.log(middle)).max())
+    if chance is not None and (told := _scaled_from_guessing(case, first / chance[0], middle, counts)) is not None:
+        return told, found
+    if spread > math.log1p(CONSTANT):
         return None
     match = _nearest(max(middle, 1 / middle), counts, CONSTANT)
     if match is None or (middle < 1 and not {"accumulation", "world_size"} & set(match[0])):
         return None
-    first, count = float(loss.values[0]), match[1] if middle > 1 else 1 / match[1]
+    count = match[1] if middle > 1 else 1 / match[1]
     confirmed = False
     if chance is not None and case.start in (None, "fresh"):
         # with the factor taken out the first row lies between guessing and what validation is after it
@@ -231,6 +241,30 @@ def _early_factor(case: Case, counts: dict[tuple[str, ...], float]) -> tuple[Fac
     if middle > 1:
         return _summed("train/loss", match[1], match[0], 0.85), found
     return _divided(match[1], match[0]), found
+
+
+def _scaled_from_guessing(
+    case: Case, first: float, middle: float, counts: dict[tuple[str, ...], float]
+) -> Factor | None:
+    """A loss that begins at guessing over or times the accumulation, and stays about as far from validation.
+
+    Normalisation over the samples of a micro-batch makes training harder than validation, so that the ratio is no
+    constant; a loss that begins at a quarter of guessing or at four times it is none of a mean.
+
+    Args:
+        first: the first row over the loss of guessing.
+        middle: early training over validation loss.
+    """
+    if not first > 0 or case.start not in (None, "fresh"):
+        return None
+    factor = first if middle > 1 else 1 / first
+    match = _nearest(factor, counts, ORDINARY_GAP if middle > 1 else SAME)  # the first row may be a mean while it falls
+    if match is None or match[1] < LEAST_FROM_GUESSING or not {"accumulation", "world_size"} & set(match[0]):
+        return None
+    away = math.log(middle) - math.copysign(math.log(match[1]), math.log(middle))
+    if abs(away) > math.log(match[1]) / 2:
+        return None
+    return _summed("train/loss", match[1], match[0], 0.85) if middle > 1 else _divided(match[1], match[0])
 
 
 def _far_above_chance(case: Case) -> Found | None:
