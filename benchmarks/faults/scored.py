@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from unstuck.runs.readers import read_runs
 
 NEVER_WRONG = frozenset({"gradient-norm-preclip"})  # a note on how to read the log (RULES.md)
 TOP = 3
+NUMBER = re.compile(r"(?<![\w.])\d+\.?\d*(?:e[-+]?\d+)?")
 
 
 @dataclass(slots=True)
@@ -86,6 +89,9 @@ def score_record(
     views: Mapping[str, str] = record["outcome"]["views"]
     chosen = view if view in views else record["primary"]
     setup: Mapping[str, Any] = record["setup"]
+    asked = setup["settings"]["resume_learning_rate"]
+    if asked is not None and setup["bugs"]["stale_rate"] and not _is_written(asked, out / _place(record, chosen)):
+        label = replace(label, needs="model")  # the rate that was asked for at the resume stands nowhere
     scored = Scored(record["id"], setup["family"], setup["trainer"], f"{setup['style']}/{chosen}", label)
     try:
         scored.run = _longest(record, chosen, out)
@@ -102,8 +108,18 @@ def score_record(
 
 def _longest(record: Record, view: str, out: Path) -> Run:
     """The run that one form of a log holds; where its reader tells several apart, the one that went farthest."""
-    path = out / record["split"] / "logs" / record["id"] / record["outcome"]["views"][view]
-    return max(read_runs(path), key=lambda run: run.updates)
+    return max(read_runs(out / _place(record, view)), key=lambda run: run.updates)
+
+
+def _place(record: Record, view: str) -> Path:
+    return Path(record["split"], "logs", record["id"], record["outcome"]["views"][view])
+
+
+def _is_written(value: float, log: Path) -> bool:
+    """Whether this number stands in the log or in a file beside it."""
+    folder = log if log.is_dir() else log.parent
+    told = "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in folder.iterdir() if file.is_file())
+    return any(math.isclose(float(number), value, rel_tol=1e-6) for number in NUMBER.findall(told))
 
 
 def take(scored: Scored, diagnosis: Diagnosis) -> None:
