@@ -19,6 +19,20 @@ TOOLKITS = (
         absent=("n_updates",),
     ),
     Case(
+        "a block under a heading, names and numbers apart by blanks",
+        "".join(
+            f"=== step {step} / 60 ===\n  train loss   {loss}\n  lr body      {1e-5 * step:.3e}\n"
+            f"  lr head      {1e-3 * step:.3e}\n  grad norm    1.{step}\n  step time    18.{step} ms\n"
+            for step, loss in zip(range(10, 70, 10), (2.31, 2.12, 1.98, 1.81, 1.75, 1.71), strict=True)
+        ),
+        {"train/loss": ([10, 20, 30, 40, 50, 60], [2.31, 2.12, 1.98, 1.81, 1.75, 1.71]),
+         "lr/body": ([10, 20, 30, 40, 50, 60], [1e-4, 2e-4, 3e-4, 4e-4, 5e-4, 6e-4]),
+         "lr/head": ([10, 20, 30, 40, 50, 60], [1e-2, 2e-2, 3e-2, 4e-2, 5e-2, 6e-2]),
+         "grad_norm/preclip": ([10, 20, 30, 40, 50, 60], [1.1, 1.2, 1.3, 1.4, 1.5, 1.6]),
+         "time/step_ms": ([10, 20, 30, 40, 50, 60], [18.1, 18.2, 18.3, 18.4, 18.5, 18.6])},
+        settings={"updates": 60},
+    ),
+    Case(
         "OLMo: a block of one metric a line",
         "".join(
             f"2024-03-01 12:00:0{i}.123\tnode01:0\tolmo.train:934\tINFO\t[step={i}/20000,epoch=0]\n"

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from unstuck.runs.text_gaps import known_tail
 from unstuck.runs.text_grammar import Hole, Template, tails_of
 from unstuck.runs.text_groups import LEAST_BARE, REGULAR, Group, goes_on, group_of, key_of
 from unstuck.runs.text_points import points_of
@@ -160,12 +161,21 @@ def _is_of_block(group: Group, bare: list[Group]) -> bool:
     template = group.template
     if template.counts or template.summary or template.strange or len(template.metrics) != 1 or template.table:
         return False
-    if not all(template.holes[at].exact for at in template.metrics) or group.count < LEAST_BARE:
+    if not all(_is_named(template.holes[at]) for at in template.metrics) or group.count < LEAST_BARE:
         return False
     return any(
         len(other.rows) == len(group.rows) and np.mean(np.abs(other.rows - group.rows) <= BLOCK) >= REGULAR
         for other in bare
     )
+
+
+def _is_named(hole: Hole) -> bool:
+    """Whether a number has a name: before a colon or an equals sign, or words of training alone (`grad norm  1.65`)."""
+    words = hole.key.split()
+    if hole.exact or not words:
+        return hole.exact
+    rate = any(in_family(split_phase(name)[1], RATES) for name in (hole.key, words[0]))  # of a group: `lr body`
+    return rate or known_tail(words) == len(words)
 
 
 def _first_counted(heads: list[Group]) -> list[Group]:
