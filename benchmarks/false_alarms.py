@@ -2,7 +2,7 @@
 
     python benchmarks/false_alarms.py [--seeds 50] [--first-seed 0] [--shape NAME] [--verbose]
 
-Twenty-one shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval,
+Twenty-two shapes of a healthy run (each drawn anew for every seed: length, noise, log interval, evaluation interval,
 gap) are put through every rule. A finding of severity error or warning is a false alarm; notes are counted apart.
 Nothing here is taken from a real log; thresholds of the rules are not fitted to it: it shows what they do.
 """
@@ -236,6 +236,23 @@ def regression(m: Maker) -> None:
     m.settings(task="regression", optimizer="adamw", learning_rate=1e-3, schedule="cosine", updates=epochs * 125)
 
 
+def few_rows(m: Maker) -> None:
+    """Six to twenty-four rows, means over many updates each, of a small model that learns: power law or exponential."""
+    rng, n = m.rng, int(m.rng.choice([6, 8, 12, 16, 24]))
+    start, every = float(rng.choice([4.57, 2.3, 1.0])), int(rng.integers(50, 400))
+    x = np.arange(1, n + 1) / n
+    knee = float(rng.uniform(0.05, 0.5))
+    fall = (1 + x / knee) ** -float(rng.uniform(0.6, 1.2)) if rng.random() < 0.5 else np.exp(-x / knee)
+    level = start * (rng.uniform(0.05, 0.4) + 0.55 * fall)
+    sd, u = 10 ** float(rng.uniform(-3, -1)), x * n * every
+    m.log("train/loss", u, level * np.exp(m.noise(n, sd, tails=4.0 if rng.random() < 0.3 else None)))
+    m.log("val/loss", u, 1.05 * level * np.exp(m.noise(n, sd / 3)))
+    m.log("grad_norm/preclip", u, float(rng.uniform(0.2, 3)) * np.exp(m.noise(n, float(rng.uniform(0.05, 0.4)))))
+    m.log("lr/all", u, cosine(u, 1e-3, 0, n * every, 0.0))
+    m.settings(optimizer="adamw", learning_rate=1e-3, schedule="cosine", updates=n * every, parameters=100_000,
+               task="regression")  # fmt: skip
+
+
 def warm_restarts(m: Maker) -> None:
     """Planned cosine cycles: the loss goes up a little at each restart."""
     pretraining(m, val=False)
@@ -317,6 +334,7 @@ SHAPES: dict[str, Callable[[Maker], None]] = {
     "LoRA": lora,
     "classifier by epoch": classifier_by_epoch,
     "regression by epoch": regression,
+    "few rows": few_rows,
     "planned warm restarts": warm_restarts,
     "dropout by epoch": dropout_by_epoch,
     "few validation tokens": few_validation_tokens,

@@ -94,6 +94,36 @@ def test_mutated_logs_give_runs_or_a_sentence(tmp_path: Path, content: bytes):
 
 # What the fuzzer found, as the smallest file that shows it; run_case allows each 5 s of CPU (issue 4).
 ROW = b'{"step": %d, "loss": 1.5}\n'
+RESUME = """{"lr": 10, "loss": 2.0, "epoch": 1, "grad_norm": 1.5}
+{"event": "resumed from checkpoint at lr 1"}
+{"config": {"lr": 0.01, "lora": {"r": 8}, "lrs": 100, "batch_size": 8}}
+{"lr": 0, "loss": 3.0, "epoch": 1, "tokens_per_sec": 1e5}
+{"config": {"lr": 0.02, "lora": {"r": 8}, "batch_size": 4}}
+"""
+RESUMED_NANOGPT = """tokens per iteration will be: 16,384
+Resuming training from out-char
+Overriding: learning_rate = 1e-3
+number of parameters: 10.65M
+step 0: train loss 4.2874, val loss 4.2823
+iter 0: loss 4.2654, time 448.71ms, mfu -100.00%
+saving checkpoint to out-char
+"""
+SETTINGS = """wandb_project = 'owt'
+# these make the total batch size be ~0.5M
+
+max_iters = 250489
+"""
+STARTS = (
+    """Resuming from checkpoint
+batch_size = 12
+learning_rate = 0.001
+max_iters = 1000
+Epoch 1 loss 2.5 acc 0.5
+Epoch 2 loss 2.4 acc 0.6
+"""
+    + "\n" * 210
+)
+BAR = "Epoch 1/3\n782/782 [==============================] - 12s 15ms/step - loss: 1.9322 - accuracy: 0.2911\n"
 FOUND = {
     "blanks in a line": ("a.log", b"iter 0: loss 1.0\niter 10: loss 1.0\n" + b" " * 60_000 + b"x\n"),
     "colours in a line": ("a.log", b"iter 0: loss 1.0\niter 10: loss 1.0\n" + b"\x1b[0m" * 15_000 + b"\n"),
@@ -108,6 +138,12 @@ FOUND = {
         b"{'train_runtime': nan, 'train_samples_per_second': 1, 'train_steps_per_second': inf, 'train_loss': 2.6}\n"),
     "a column of 5,000 letters": ("m.csv", b"lr,bs,seed," + b"x" * 5000 + b"\n1,2,3,a\n1,2,3,b\n"),
     "8,000 runs": ("m.jsonl", b"".join(ROW % (k % 3) for k in range(24_000))),
+    "6,600 resumes": ("m.jsonl", RESUME.encode() * 6600),
+    "a setting without a value": ("a.log", b"tokens per iteration will be\nOverriding: e = \nnumber of parameters"),
+    "12,000 resumes of nanoGPT": ("nanogpt.log.gz", gzip.compress(RESUMED_NANOGPT.encode() * 12_000)),
+    "60,000 settings": ("a.log", SETTINGS.encode() * 30_000),
+    "2,000 starts": ("a.log", STARTS.encode() * 2000),
+    "4 MiB of carriage returns": ("a.log.gz", gzip.compress(BAR.encode() * 4 + b"\r" * (4 << 20) + BAR.encode() * 4)),
 }  # fmt: skip
 FOUND_BESIDE = {
     "powers": ("config.py", b"k0 = 3\n" + b"".join(b"k%d = k%d * k%d\n" % (k + 1, k, k) for k in range(60))),

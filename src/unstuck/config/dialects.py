@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from unstuck.config.names import NAMES, Name
 from unstuck.config.patch import Change
 from unstuck.config.values import TASKS, read_value, start_loss_in, write_value
+from unstuck.config.ways import ELSEWHERE as ELSEWHERE
+from unstuck.config.ways import divided, is_elsewhere, is_ruled_out
 
 if TYPE_CHECKING:
     from unstuck.runs import Run, Setting
@@ -27,10 +29,6 @@ HUGGINGFACE = {"per_device_train_batch_size", "lr_scheduler_type", "max_grad_nor
                "label_smoothing_factor", "lr_scheduler_kwargs", "adam_epsilon"}  # fmt: skip
 NANOGPT = {"max_iters", "lr_decay_iters", "warmup_iters", "block_size", "n_embd", "n_layer", "decay_lr", "eval_iters",
            "eval_interval", "init_from", "always_save_checkpoint"}  # fmt: skip
-
-# Groups of keys that say something about another model, program or split than the training itself.
-ELSEWHERE = {"lora", "lora_config", "peft", "peft_config", "eval", "evaluation", "val", "validation", "test", "wandb",
-             "logging", "generation", "tokenizer", "teacher", "discriminator", "ema", "early_stopping"}  # fmt: skip
 
 GROUP_FACTOR = re.compile(r"^(?P<group>\w+?)_lr_(?:factor|mult|multiplier|scale|scaling)$")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -59,11 +57,13 @@ def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Se
         dialect: whose names they are.
     """
     keys = {_normal(key, dialect): key for key in raw}
-    inner: dict[str, list[str]] = {}  # last part of a dotted key -> the keys that end so
-    for normal in keys:
-        way, _, last = normal.rpartition(".")
+    inner: dict[str, list[tuple[str, str]]] = {}  # last part of a dotted key -> the ways there, with the raw keys
+    nested = dialect in ("plain", "environment")
+    for normal, key in keys.items():
+        dotted = divided(normal, _every_spelling()) if nested and "." not in normal else normal
+        way, _, last = dotted.rpartition(".")
         if way:
-            inner.setdefault(last, []).append(normal)
+            inner.setdefault(last, []).append((way, key))
     found: dict[str, Setting] = {}
     for name in NAMES:
         candidates = _candidates(name, keys, inner, dialect)
@@ -89,7 +89,7 @@ def _pair_of_betas(found: dict[str, Setting], raw: Mapping[str, Setting]) -> Non
     """`betas: [0.9, 0.95]`, as torch's Adam takes them."""
     for key, setting in raw.items():
         way, _, last = _normal(key, "plain").rpartition(".")
-        if last not in ("betas", "adam_betas") or ELSEWHERE & set(way.split(".")):
+        if last not in ("betas", "adam_betas") or is_elsewhere(way):
             continue
         written = setting.value
         if isinstance(written, str):
@@ -146,7 +146,14 @@ def _spellings(canonical: str, dialect: str) -> tuple[str, ...]:
     return own if dialect == "unstuck" else (*own, *(s for s in by_dialect.get("plain", ()) if s not in own))
 
 
-def _candidates(name: Name, keys: Mapping[str, str], inner: Mapping[str, list[str]], dialect: str) -> list[str]:
+@cache
+def _every_spelling() -> frozenset[str]:
+    return frozenset(spelling for name in NAMES for spellings in name.spellings.values() for spelling in spellings)
+
+
+def _candidates(
+    name: Name, keys: Mapping[str, str], inner: Mapping[str, list[tuple[str, str]]], dialect: str
+) -> list[str]:
     """The raw keys that may be this setting, best first: exact spellings, then the last part of dotted keys."""
     spellings = _spellings(name.canonical, dialect)
     if dialect == "unstuck":
@@ -154,12 +161,13 @@ def _candidates(name: Name, keys: Mapping[str, str], inner: Mapping[str, list[st
     exact = [keys[s] for s in spellings if s in keys]
     inside: list[str] = []
     for spelling in spellings:
-        for normal in inner.get(spelling.rpartition(".")[2], ()):
-            way, _, last = normal.rpartition(".")
-            key = keys[normal]
-            if "." in spelling and normal.endswith("." + spelling):
+        sections, _, last = spelling.rpartition(".")
+        for way, key in inner.get(last, ()):
+            if is_ruled_out(name.canonical, spelling, way):
+                continue
+            if sections and f".{way}".endswith(f".{sections}") and key not in exact:
                 inside.insert(0, key)
-            elif way and last == spelling and not ELSEWHERE & set(way.split(".")) and key not in exact:
+            elif not sections and not is_elsewhere(way) and key not in exact:
                 inside.append(key)
     return exact + inside
 
@@ -168,7 +176,11 @@ def _normal(key: str, dialect: str) -> str:
     """One spelling for `labelSmoothing`, `label-smoothing`, `Label smoothing` and `--label_smoothing`."""
     if dialect == "unstuck":
         return key
-    return re.sub(r"[-\s]+", "_", CAMEL.sub("_", key.strip().lstrip("-").replace("LoRA", "lora"))).lower()
+    return (
+        re.sub(r"[-\s]+", "_", CAMEL.sub("_", key.strip().lstrip("-").replace("LoRA", "lora")))
+        .lower()
+        .replace("/", ".")
+    )
 
 
 def _group_factors(raw: Mapping[str, Setting], dialect: str) -> Setting | None:
@@ -186,7 +198,7 @@ def _group_factors(raw: Mapping[str, Setting], dialect: str) -> Setting | None:
         elif last in wanted and isinstance(setting.value, Mapping):
             entries = dict(setting.value)
         elif way and way.rpartition(".")[2] in wanted:
-            entries = {key.rpartition(".")[2]: setting.value}
+            entries = {re.split(r"[./]", key)[-1]: setting.value}
         elif (match := GROUP_FACTOR.match(last)) and match["group"] not in NOT_GROUPS:
             entries = {match["group"]: setting.value}
         for group, value in entries.items():

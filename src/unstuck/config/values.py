@@ -45,6 +45,7 @@ HUGGINGFACE_SCHEDULE = {
 }
 
 COUNTS = {"updates", "epochs", "horizon_updates"}  # frameworks write -1 or 0 for "not set"
+SAMPLES = {"train_samples", "validation_samples"}  # below one: a share of the data (scikit-learn's test_size)
 WHOLE = {
     "warmup_updates", "horizon_updates", "updates", "batch_size", "accumulation", "world_size", "context", "layers",
     "heads", "width", "vocabulary", "parameters", "train_samples", "train_tokens", "validation_samples",
@@ -74,6 +75,8 @@ def read_value(canonical: str, written: Any) -> Any:
         return dict(written) if isinstance(written, Mapping) else None
     value = _number(written)
     if value is None or (canonical in COUNTS and value <= 0):
+        return None
+    if canonical in SAMPLES and (value < 1 or not float(value).is_integer()):
         return None
     return int(value) if canonical in WHOLE and float(value).is_integer() else value
 

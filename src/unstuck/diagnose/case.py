@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from unstuck.diagnose import statistics
+from unstuck.diagnose.epochs import logged_updates_per_epoch
 from unstuck.runs import Run, Series
+from unstuck.runs.logfile import number
 from unstuck.runs.names import normalise
 
 # What reinforcement learning maximises, as TRL, Stable-Baselines3 and RLlib log it. Preference losses (DPO, KTO) log
@@ -22,6 +24,8 @@ REWARDS = frozenset({
 })  # fmt: skip
 
 COUNTED_IN_UPDATES = frozenset({"updates", "warmup_updates", "horizon_updates", "evaluation_every"})
+# Assumption: an epoch of unknown length has so many updates at least; data of fewer batches are a toy.
+LEAST_PER_EPOCH = 20
 
 
 class Case:
@@ -36,13 +40,56 @@ class Case:
     def setting(self, name: str) -> Any | None:
         """The canonical setting's value, None where unknown; an infinite one is none.
 
-        Where the log counts epochs and nothing settles how many updates one has, settings counted in updates cannot be
-        compared with it and are unknown; the planned epochs stand for the planned updates.
+        Counts of updates are in the unit of the log's axis. Where it counts epochs, the planned epochs stand for the
+        planned updates and `warmup_epochs` for the warm-up; other settings counted in updates cannot be compared with
+        it and are unknown. Where it counts updates, a plan in epochs is one in updates if the log tells their number.
         """
-        if self.run.axis in ("epoch", "row") and name in COUNTED_IN_UPDATES:
-            return self.run.setting("epochs") if name == "updates" and self.run.axis == "epoch" else None
-        value = self.run.setting(name)
+        counted = self.run.axis in ("epoch", "row") and name in COUNTED_IN_UPDATES
+        value = None if counted else self.run.setting(name)
+        if value is None and name in ("updates", "warmup_updates"):
+            value = self._told_in_epochs(name)
         return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def _told_in_epochs(self, name: str) -> float | int | None:
+        """Planned updates, or those of the warm-up, by a setting that counts epochs; None where nothing converts it.
+
+        A run that goes on beyond a plan was not planned so: its setting means something else.
+        """
+        if name == "updates":
+            told = number(self.run.setting("epochs"))
+        else:
+            if self.run.setting("warmup_share") is not None:
+                return None
+            raw = self.run.raw_settings.items()
+            told = next((number(s.value) for k, s in raw if k.lower().rpartition(".")[2] == "warmup_epochs"), None)
+        if told is None or not math.isfinite(told) or told < 0:
+            return None
+        if self.run.axis == "epoch":
+            return int(told) if told.is_integer() else told
+        per_epoch = self.updates_per_epoch
+        if per_epoch is None:
+            return None
+        updates = round(told * per_epoch)
+        return None if name == "updates" and not 0 < self.run.updates <= updates else updates
+
+    @cached_property
+    def updates_per_epoch(self) -> int | None:
+        """Optimizer updates in an epoch, as the log shows that counts both; None where it does not."""
+        return logged_updates_per_epoch(self.run)
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the steps of the log's axis are epochs; rows of Keras' logger without a count are."""
+        return self.run.axis == "epoch" or (self.run.axis == "row" and self.run.format.startswith("keras"))
+
+    @property
+    def step(self) -> str:
+        """What the log's axis counts, as a word: "epoch", else "update"."""
+        return "epoch" if self.counts_epochs else "update"
+
+    def least_updates(self, count: int) -> int:
+        """Optimizer updates that so many steps of the log's axis are at least: an epoch has `LEAST_PER_EPOCH`."""
+        return count * LEAST_PER_EPOCH if self.counts_epochs else count
 
     def algorithm_of(self, group: str) -> str | None:
         """The optimizer of one parameter group, where the run states it (ours does); None elsewhere."""

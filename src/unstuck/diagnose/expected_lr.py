@@ -228,14 +228,15 @@ def plans(case: Case, group: str) -> tuple[Plan, ...]:
             if value and (name == "learning_rate" or case.setting("optimizer") == "muon"):
                 bases.append(float(value))
     accumulation = int(case.setting("accumulation") or 1)
-    per_epoch = micro_batches_per_epoch(case)
-    epochs = case.setting("epochs")
-    updates = case.setting("updates")
-    if not updates and epochs and per_epoch:
-        updates = epochs * per_epoch / accumulation
+    configured, epochs = micro_batches_per_epoch(case), case.setting("epochs")
+    per_epoch = configured or (case.updates_per_epoch and float(case.updates_per_epoch * accumulation))
+    by_settings = epochs * configured / accumulation if epochs and configured else None
+    updates = case.setting("updates") or by_settings
     horizon = case.setting("horizon_updates") or updates
     trusted = any(word in run.format for word in UPDATE_FORMATS)
-    if updates and 0.97 * updates <= run.updates <= updates:  # it ended where planned: the log counts updates
+    # it ended where planned: the log counts updates; where it converted a plan in epochs itself, that says nothing
+    told = run.setting("updates") or by_settings
+    if told and 0.97 * told <= run.updates <= told:
         trusted = True
     result = []
     for base in dict.fromkeys(bases):

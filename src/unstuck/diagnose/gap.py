@@ -1,10 +1,12 @@
 """The gap between validation and training while no sample has been seen twice, when nothing can have been memorised.
 
-Two kinds of logs. Where several evaluations fall into the first epoch, they are compared with the training loss there.
-Where there is one row per epoch, its training loss is the mean over the epoch and its validation loss that of the end:
-of a loss that falls ever more slowly the value at the end of the first epoch is no more than the mean of the first two
-rows (f is convex: 2 f(t) <= f(t - s) + f(t + s), integrated over s from 0 to 1), so a validation loss above that is a
-gap after a single pass.
+Three kinds of logs. Where several evaluations fall into the first epoch, they are compared with the training loss
+there. Where the first one comes in the second epoch, with the training loss at the end of the first, which was taken on
+samples not seen before: validation on text of the same kind was as low when it passed there. Where there is one row per
+epoch, its training loss is the mean over the epoch and its validation loss that of the end: of a loss that falls ever
+more slowly the value at the end of the first epoch is no more than the mean of the first two rows (f is convex:
+2 f(t) <= f(t - s) + f(t + s), integrated over s from 0 to 1), so a validation loss above that is a gap after a single
+pass.
 """
 
 from __future__ import annotations
@@ -13,16 +15,25 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import micro_batches_per_epoch
 from unstuck.diagnose.statistics import Floats, false_alarm_z, validation_standard_error
+from unstuck.runs import Series
 
 # 10 %: nanoGPT's shakespeare_char, whose validation is the tail of one book, is 5 % apart after one epoch.
 MATERIAL_SHARE = 0.10
 FIRST_PART = 0.15  # of the run: memorisation that early has a long run of overfitting behind it
 # A gap that is there from the start keeps its size; memorisation at least doubles it.
 KEEPS = 0.5
+# Of rows that have been trained on before: what passes add to memory grows with each, other text adds nothing. In rows
+# 2 and 3 of 8 and more it would be less than half of the last (ours: three quarters, for noise).
+STAYS = 0.75
+# The bound by rows is of no use where the loss halves from one to the next: their mean lies far above its end (ours).
+HALVES = 2.0
+# A training loss this many times its lowest before, beyond its noise, is that of a run that has blown up (ours).
+EXCURSION = 1.5
 CARRIED = 0.25  # in a sound run most of what training gains carries over to validation (see loss-plateau)
 FEW = 3  # evaluations whose median is the gap at the start and at the end
 # Standard deviation of the loss of one sample as a share of the mean. Classes: close to exponential, as for one token
@@ -43,6 +54,7 @@ class Gap:
         grows: whether the gap at the end is more than twice the early one.
         seen: epochs that the run covers; nan where unknown.
         sure: whether memory of a first pass cannot have made it.
+        against: what validation is compared with, in words.
     """
 
     first: int
@@ -53,6 +65,7 @@ class Gap:
     grows: bool
     seen: float
     sure: bool = True
+    against: str = "training"
 
 
 def gap_at_start(case: Case) -> Gap | None:
@@ -62,6 +75,29 @@ def gap_at_start(case: Case) -> Gap | None:
         return None
     if one_row_per_epoch(case):
         return _by_rows(case, val.values, case.loss.values)
+    settled = ~_in_excursion(case, val)
+    gap = _by_updates(case, val.where(settled), train[settled]) if settled.any() else None
+    return gap and replace(gap, first=int(np.flatnonzero(settled)[gap.first]))
+
+
+def _in_excursion(case: Case, val: Series) -> npt.NDArray[np.bool_]:
+    """Whether the row of training before or after each evaluation is one of a run that has blown up, shape (n,).
+
+    The mean over an interval of training says nothing of its end there.
+    """
+    loss = case.loss
+    assert loss is not None
+    lowest = np.minimum.accumulate(loss.values)
+    noise = case.loss_noise if math.isfinite(case.loss_noise) else 0.0
+    up = (loss.values > EXCURSION * lowest) & (loss.values - lowest > false_alarm_z(len(loss)) * noise) & (lowest > 0)
+    after = np.searchsorted(loss.updates, val.updates, side="right")
+    last = len(loss) - 1
+    return up[np.clip(after - 1, 0, last)] | up[np.clip(after, 0, last)]
+
+
+def _by_updates(case: Case, val: Series, train: Floats) -> Gap | None:
+    """From evaluations at any updates, `train` at the same ones, shape (n,)."""
+    assert case.loss is not None
     end, share = end_of_first_epoch(case), MATERIAL_SHARE
     seen = math.nan if not end else case.run.updates / end
     if end is None:
@@ -72,10 +108,39 @@ def gap_at_start(case: Case) -> Gap | None:
     gaps = val.values - train
     first = int(np.argmax(counts))
     if counts.sum() == 1 and not math.isnan(seen) and len(val) - first >= FEW + 2:
-        return _borne_out(case, first, gaps, float(gaps[first]), float(val.values[first]), MATERIAL_SHARE, 1)
+        return _borne_out(case, first, val.values, gaps, float(gaps[first]), float(val.values[first]), MATERIAL_SHARE)
+    if not counts.any() and not math.isnan(seen):
+        return _after_first_epoch(case, val, end)
     if counts.sum() < 2:
         return None
-    return _gap(case, first, val.values[counts][:FEW], gaps[counts][:FEW], gaps, share, seen)
+    return _gap(case, first, val.values, val.values[counts][:FEW], gaps[counts][:FEW], gaps, share, seen)
+
+
+def _after_first_epoch(case: Case, val: Series, end: float) -> Gap | None:
+    """From evaluations that begin in the second epoch: none may ever be as low as training was at the end of the first.
+
+    A model that is worse on other text than before within one more pass makes them as well: not sure.
+    """
+    loss = case.loss
+    assert loss is not None
+    before = loss.where((loss.updates > end / 2) & (loss.updates <= end))
+    if len(before) < FEW or len(val) < FEW + 2 or val.updates[0] > 2 * end:
+        return None
+    x = before.updates - float(end)
+    # at the end of a line through them, but never beyond what was seen
+    level = max(float(np.polyfit(x, before.values, 1)[1]), float(before.values.min()))
+    spread = float(np.hypot(1 / math.sqrt(len(x)), x.mean() / (x.std() * math.sqrt(len(x)))))
+    typical = float(np.median(val.values))
+    noise = math.hypot(
+        spread * (case.loss_noise if math.isfinite(case.loss_noise) else 0.0),
+        1.25 / math.sqrt(len(val)) * (case.val_noise if math.isfinite(case.val_noise) else 0.0),
+        sampling_error(case, typical)[0],
+    )
+    threshold = max(MATERIAL_SHARE * typical, false_alarm_z(1) * noise)
+    if typical - level > threshold and float(val.values.min()) <= level:
+        return None
+    final = float(np.median(val.values[-FEW:])) - level
+    return Gap(0, typical - level, final, threshold, False, False, math.nan, False, "training in the first epoch")
 
 
 def _by_rows(case: Case, val: Floats, train: Floats) -> Gap | None:
@@ -87,12 +152,26 @@ def _by_rows(case: Case, val: Floats, train: Floats) -> Gap | None:
         return None
     at_end = train[:2] if case.start in ("pretrained", "checkpoint") else (train[:2] + train[1:3]) / 2
     early, level = float((val[:2] - at_end).mean()), float(val[:2].mean())
-    gap = _borne_out(case, 0, val - train, early, level, 2 * MATERIAL_SHARE, 2)
+    gap = _borne_out(case, 0, val, val - train, early, level, 2 * MATERIAL_SHARE, 2)
+    if gap is not None and gap.early <= gap.threshold and train[0] > HALVES * train[1] > 0:
+        return _by_later_rows(case, val, train) or gap
     return gap and replace(gap, sure=bool(val[0] - train[0] > MATERIAL_SHARE * val[0] + 2 * _noise(case)))
 
 
+def _by_later_rows(case: Case, val: Floats, train: Floats) -> Gap | None:
+    """The same bound for the second and third rows, where the loss falls too far within the first epoch to bound its
+    end. They have seen what they train on before, so the gap must hardly grow from there on."""
+    if len(val) < FEW + 3:
+        return None
+    early, level = float((val[1:3] - (train[1:3] + train[2:4]) / 2).mean()), float(val[1:3].mean())
+    gap = _borne_out(case, 1, val, val - train, early, level, 2 * MATERIAL_SHARE, 2)
+    if gap is None:
+        return None
+    return replace(gap, sure=False, grows=early < STAYS * float(np.median((val - train)[-FEW:])))
+
+
 def _borne_out(
-    case: Case, first: int, gaps: Floats, early: float, level: float, share: float, points: int
+    case: Case, first: int, val: Floats, gaps: Floats, early: float, level: float, share: float, points: int = 1
 ) -> Gap | None:
     """A gap that few evaluations show, where the next ones bear it out; None where they do not.
 
@@ -102,30 +181,28 @@ def _borne_out(
     Args:
         early: mean gap of the first `points` evaluations that count, at a validation loss of `level`.
     """
-    val = case.val
-    assert val is not None
     # 2 standard errors, because the gap of all rows has to be shown at one in a thousand besides
     noise = math.hypot(_noise(case) / math.sqrt(points), sampling_error(case, level)[0])
     begins = max(share * level, 2 * noise)
     gap = replace(
-        _gap(case, first, val.values[first:][:points], gaps[first:][:points], gaps, MATERIAL_SHARE, math.nan),
+        _gap(case, first, val, val[first:][:points], gaps[first:][:points], gaps, MATERIAL_SHARE, math.nan),
         early=early,
         threshold=begins,
         grows=early < KEEPS * float(np.median(gaps[-FEW:])),
     )
     if early <= begins:
         return gap
-    values, train = val.values[first:], val.values[first:] - gaps[first:]
+    values, train = val[first:], val[first:] - gaps[first:]
     shown = float(np.median(gaps)) > _threshold(case, float(np.median(values)), MATERIAL_SHARE, len(values))
     stays = bool(np.all(gaps[first + 1 : first + FEW] > MATERIAL_SHARE * values[1:FEW]))
     follows = bool(values[0] - values[1:FEW].min() >= CARRIED * (train[0] - train[1:FEW].min()))
     return gap if shown and stays and follows else None
 
 
-def _gap(case: Case, first: int, levels: Floats, early: Floats, gaps: Floats, share: float, seen: float) -> Gap:
-    val = case.val
-    assert val is not None
-    level, late = float(np.median(levels)), float(np.median(val.values[-FEW:]))
+def _gap(
+    case: Case, first: int, val: Floats, levels: Floats, early: Floats, gaps: Floats, share: float, seen: float
+) -> Gap:
+    level, late = float(np.median(levels)), float(np.median(val[-FEW:]))
     at_start, final = float(np.median(early)), float(np.median(gaps[-FEW:]))
     relative = final / late / (at_start / level) if level > 0 and late > 0 and at_start > 0 else 1.0
     closes = relative < KEEPS and final < share * late

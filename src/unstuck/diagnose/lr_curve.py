@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from unstuck.diagnose import statistics
+from unstuck.diagnose import few_points, statistics
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import Plan, plans, printed_tolerance
 from unstuck.diagnose.lr_arithmetic import Answer, explain, is_as_configured
@@ -273,30 +273,59 @@ FLATTER = 0.1
 HIDDEN = 0.05
 
 
+# Points from which the thirds of a half are levels of four points each, with errors of their own; a line needs fewer.
+MANY = 24
+# Points of which the last two thirds are six: a line through them has 4 degrees of freedom, where noise reaches 7.2
+# standard errors once in a thousand times; of fewer it reaches 10 and more, and hides everything.
+LEAST_ROWS = 8
+LEAST_ON_LINE = 6
+
+
 def flat_since_half(case: Case, against: float | None = None) -> tuple[bool, float] | None:
     """Whether the training loss is flat over the second half of the run, and its fall there as a share of the descent.
 
     Flat: the fall is within its error (one chance in a thousand) where that error is small, or less than a tenth of
-    what the doubling of updates before it gave. None below 24 points.
+    what the doubling of updates before it gave. Below `MANY` points by a line through the last two thirds of them, with
+    the error that so few allow. None below `LEAST_ROWS`.
 
     Args:
         case: the run.
         against: what the error must be small against, instead of the descent: a run that is stuck has hardly any.
     """
-    if case.loss is None or case.loss_trend is None or len(case.loss) < 24:
+    if case.loss is None or case.loss_trend is None or len(case.loss) < LEAST_ROWS:
         return None
     values, trend = case.loss.values, case.loss_trend.values
     n = len(values)
-    fall, error = statistics.fall(values[n // 2 :])
     descent = case.descent
-    if np.isnan(fall) or not descent > 0:
+    if not descent > 0:
+        return None
+    hidden = HIDDEN * (descent if against is None else against)
+    if n < MANY:
+        fall, slack = few_points.fall_along_line(values[n // 3 :])
+        return bool(fall <= slack < hidden), float(fall / descent)
+    fall, error = statistics.fall(values[n // 2 :])
+    if np.isnan(fall):
         return None
     slack = statistics.false_alarm_z(1) * error
-    hidden = HIDDEN * (descent if against is None else against)
     quarter, half, end = (float(trend[min(n - 1, k)]) for k in (n // 4, n // 2, n - 1))
     flatter = half - end < FLATTER * (quarter - half) and slack < hidden and fall - slack < hidden
     within = fall < slack < hidden
     return bool(flatter or within), float(fall / descent)
+
+
+def validation_stands(case: Case) -> bool:
+    """Whether the validation loss has stood still over the last two thirds of the run, within a twentieth of its level.
+
+    It is measured on the same samples each time, so that it shows what the noise of training batches hides. False
+    below `LEAST_ON_LINE` evaluations there.
+    """
+    if case.val is None:
+        return False
+    values = case.val.values[case.val.updates >= case.run.updates / 3]
+    if len(values) < LEAST_ON_LINE:
+        return False
+    fall, slack = few_points.fall_along_line(values)
+    return bool(abs(fall) <= slack <= HIDDEN * abs(float(np.median(values))))
 
 
 def stood_since_start(case: Case) -> bool:
@@ -304,11 +333,15 @@ def stood_since_start(case: Case) -> bool:
 
     Sound language models keep falling (power laws, arXiv 2001.08361), so this needs no ln V.
     """
-    if case.loss is None or len(case.loss) < 24 or case.setting("task") not in ("causal-lm", "masked-lm", "seq2seq"):
+    few = case.loss is None or len(case.loss) < LEAST_ROWS
+    if few or case.loss is None or case.setting("task") not in ("causal-lm", "masked-lm", "seq2seq"):
         return False
     values = case.loss.values
-    fall, error = statistics.fall(values[len(values) // 10 :])
-    slack = statistics.false_alarm_z(1) * error
+    if len(values) < MANY:
+        fall, slack = few_points.fall_along_line(values[1:])
+    else:
+        fall, error = statistics.fall(values[len(values) // 10 :])
+        slack = statistics.false_alarm_z(1) * error
     level = float(np.median(values[len(values) // 2 :]))
     # frequencies alone give 20 to 30 % below ln V, see FREQUENCY_SHARE: a smaller first fall is something else
     return bool(fall < slack < HIDDEN * level and level < 0.85 * float(values[0]))

@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 # A normal distribution's standard deviation in median absolute deviations: 1 / Phi^-1(3/4).
 MAD_TO_SD = 1.4826
+MAD_EFFICIENCY = 0.37  # of its variance at the normal (Rousseeuw, Croux 1993)
 FEWEST_AROUND = 12  # points whose scatter is the noise of a start: 10 second differences, known to a quarter
 
 
@@ -116,7 +117,7 @@ def student_z(z: float, points: float) -> float:
     The MAD is worth 0.37 of the points (its efficiency at the normal). Quantile of Student's t by the expansion of
     Cornish and Fisher to second order (Abramowitz, Stegun 26.7.5).
     """
-    dof = max(2.0, 0.37 * points)
+    dof = max(2.0, MAD_EFFICIENCY * points)
     return z + (z**3 + z) / (4 * dof) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * dof * dof)
 
 

@@ -17,7 +17,17 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.known_models import start_of
 from unstuck.diagnose.learning_rates import ADAMS, Range, find_range
 from unstuck.diagnose.lr_curve import FREQUENCY_SHARE
-from unstuck.diagnose.scales import LANGUAGE, first_loss, optimizer_of, phase_of
+from unstuck.diagnose.own_keys import own_number
+from unstuck.diagnose.scales import (
+    LANGUAGE,
+    Scale,
+    first_loss,
+    group_of,
+    model_kind_of,
+    optimizer_of,
+    phase_of,
+    published_scale,
+)
 from unstuck.runs import Series
 
 # Standard deviation of a language model's weights at the start: GPT-2, BERT and OPT 0.02 (`initializer_range`), others
@@ -26,6 +36,8 @@ INITIAL_SD = 0.02
 # Nobody publishes smaller weights to start from (BERT-tiny 4.4M, SqueezeNet 1.2M, TinyStories 1M): who does not say so
 # trains a smaller model from scratch.
 LEAST_PRETRAINED = 1e6
+# Plain networks' own words for it, none of which is canonical (MLPs, convolutions, recurrent networks).
+WIDTHS = frozenset({"hidden", "hidden_units", "hidden_dim", "hidden_dims", "hidden_channels", "units", "channels"})
 HALF_WAY = 0.5  # ours: of the planned updates, or of the peak rate, before a run is judged by what it moved
 # Characters of English with capitals and stops have an entropy of 3.3 nats (0.79 ln 65), so a first loss above it is
 # of a model that knows no frequencies: an untrained one, whose loss is ln V.
@@ -61,20 +73,49 @@ def sum_of_rates(series: Series) -> float:
     return area + float(series.values[0] * updates[0])
 
 
+def begins_as(case: Case) -> str | None:
+    """As `phase_of`, and `fresh` where a model begins from weights that are not named and is too small for any.
+
+    That says more than a first loss far below ln V, which a small model also has come down to after a few updates.
+    """
+    unsaid = start_of(case) is None and not case.setting("lora_rank")
+    return "fresh" if unsaid and 0 < _size(case) < LEAST_PRETRAINED else phase_of(case)
+
+
+def _size(case: Case) -> float:
+    """Parameters, as set or by the shape; 0 where neither is known."""
+    width, layers = _width(case), case.setting("layers") or 0.0
+    # blocks of a transformer (arXiv 2001.08361); other layers have less
+    return float(case.setting("parameters") or 12.0 * layers * width**2)
+
+
+def _width(case: Case) -> float:
+    """Units of a layer, by the canonical setting or a key of the user's own; 0 where neither is known."""
+    own = own_number(case.run, WIDTHS)
+    return float(case.setting("width") or (0.0 if own is None else own[0]))
+
+
+def scale_as_begun(case: Case) -> Scale | None:
+    """`published_scale`, and of a model that `begins_as` fresh without saying so what is published from scratch."""
+    begun = begins_as(case)
+    if begun == phase_of(case):
+        return published_scale(case, group_algorithm=case.lr_algorithm)
+    group, optimizer = group_of(case, case.lr_algorithm)
+    kind = model_kind_of(case, begun)
+    row = find_range(optimizer, "from-scratch", kind, _size(case), group) if optimizer is not None else None
+    return None if row is None else Scale(row.low, row.typical, row.high, row.why, row.name)
+
+
 def initial_sd(case: Case) -> float | None:
     """Standard deviation of the weights of a model that begins untrained; None where it is not known to, or not how.
 
     Language models as `INITIAL_SD`; other networks of a known width n as PyTorch's layers begin, uniform within
-    1 / sqrt(n), which has the standard deviation 1 / sqrt(3 n).
+    1 / sqrt(n), which has the standard deviation 1 / sqrt(3 n). Of one whose size alone is known the width is taken for
+    the root of it (assumption: one square layer), which is more than a network of several layers has.
     """
-    width, layers = case.setting("width"), case.setting("layers")
-    size = case.setting("parameters")
-    if not size and width and layers:
-        size = 12.0 * layers * width**2  # blocks of a transformer (arXiv 2001.08361); other layers have less
-    unsaid = start_of(case) is None and not case.setting("lora_rank")
-    small = unsaid and size is not None and 0 < size < LEAST_PRETRAINED
-    if phase_of(case) != "fresh" and not small:
+    if begins_as(case) != "fresh":
         return None
+    width = _width(case) or math.sqrt(_size(case))
     if case.setting("task") in LANGUAGE or case.is_token_loss:
         return INITIAL_SD
     return 1 / math.sqrt(3 * width) if isinstance(width, int | float) and width > 0 else None
@@ -122,10 +163,10 @@ def _untrained(case: Case) -> tuple[float, float] | None:
         return None
     end = float(case.loss_trend.values[-1])
     if case.chance is not None:
-        if phase_of(case) == "fresh":
-            return case.chance, end
         said = _of_validation(case, case.chance) if start_of(case) is None else None
-        return None if said is None else (case.chance, said)
+        if said is not None:
+            return case.chance, said
+        return (case.chance, end) if phase_of(case) in ("fresh", None) and begins_as(case) == "fresh" else None
     first = first_loss(case)
     if first is None or start_of(case) not in (None, "fresh"):
         return None

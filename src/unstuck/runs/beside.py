@@ -20,14 +20,18 @@ OWN_SUFFIXES = (
     ".config.json", ".config.yaml", ".config.yml", ".config.py", ".config.toml", ".hparams.yaml", ".hparams.yml",
     ".args.json", ".args.yaml", ".training_args.json", ".yaml", ".yml", ".json", ".toml", ".ini", ".cfg", ".py", ".env",
 )  # fmt: skip
-# Taken for every log of the folder when the folder holds one log only.
-SHARED_NAMES = (
+# Taken for every log of the folder when the folder holds one log only; of several the values of the first win.
+_FIRST_NAMES = (
     "config.yaml", "config.yml", "hparams.yaml", "hparams.yml", "args.json", "args.yaml", "training_args.json",
     "training_args.yaml", "train_config.json", "train_config.yaml", "hyperparameters.json", "params.json",
     "config.json", "config.toml", "config.py", ".env", "adapter_config.json", "config.ini", "config.cfg",
     "hparams.json", "hparams.toml", "params.yaml", "hyperparameters.yaml", "hyperparams.json", "hyperparams.yaml",
     "cfg.yaml", "options.yaml", "options.json", "flags.json", ".hydra/config.yaml",
 )  # fmt: skip
+_STEMS = ("config", "cfg", "conf", "args", "arguments", "hparams", "params", "hyperparameters", "hyperparams",
+          "options", "opt", "settings", "training_args", "train_config", "training_config", "run_config")  # fmt: skip
+_SUFFIXES = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg")
+SHARED_NAMES = tuple(dict.fromkeys((*_FIRST_NAMES, *(stem + suffix for stem in _STEMS for suffix in _SUFFIXES))))
 LOG_SUFFIXES = (".log", ".txt", ".out", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".err")
 NEVER = ("trainer_state.json", "summary.json", "labels.json", "tokenizer.json", "tokenizer_config.json")
 OURS = ("findings.jsonl", "ledger.jsonl")  # what unstuck writes beside metrics.jsonl is no log of another run

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from unstuck.runs.logfile import number
 from unstuck.runs.run import Floats, Ints, Run, Series, Setting, Source, series_from_columns
 
 
@@ -151,8 +152,9 @@ def add_raw(
 
 
 def changed_settings(old: Mapping[str, Setting], new: Mapping[str, Setting]) -> dict[str, list[Any]]:
-    """Settings that differ between two headers of one log: key -> [old, new]."""
-    return {key: [old[key].value, new[key].value] for key in new if key in old and old[key].value != new[key].value}
+    """Settings that differ between two headers of one log, or a configuration and a header: key -> [old, new]."""
+    pairs = {key: [old[key].value, new[key].value] for key in new if key in old}
+    return {key: [a, b] for key, (a, b) in pairs.items() if a != b and (number(a) is None or number(a) != number(b))}
 
 
 def sampled_lines(updates: Iterable[int]) -> int | None:

@@ -14,7 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+
 from unstuck.errors import UserError
+from unstuck.runs.run import Floats
+from unstuck.runs.times import timed as timed
+from unstuck.runs.times import told_time
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORDS = re.compile(r"[a-z0-9]+")
@@ -36,12 +41,21 @@ class SeriesName:
     Attributes:
         spellings: normalised names.
         scale: what a logged value is multiplied by to reach `unit`.
+        inverse: the logged value is a rate and the series a time, which is `scale` / value.
     """
 
     canonical: str
     spellings: tuple[str, ...]
     unit: str | None = None
     scale: float = 1.0
+    inverse: bool = False
+
+    def converted(self, logged: Floats) -> Floats:
+        """Logged values in `unit`; a rate that is not positive gives no time (nan)."""
+        if not self.inverse:
+            return logged * self.scale
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(logged > 0, self.scale / logged, np.nan)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -53,23 +67,11 @@ def _words(text: str) -> tuple[str, ...]:
 STEP_NAMES = _words(
     "update updates optimizer_update optimizer_step optimizer_steps opt_step num_updates global_step "
     "train_global_step trainer_global_step step steps train_step training_step global_steps cur_step current_step "
-    "iteration iterations iter iters iter_num it train_iter num_steps"
+    "iteration iterations iter iters iter_num n_iter it train_iter num_steps train_num_updates num_iter niter nb_iter "
+    "iter_no gstep global_iter global_iteration step_num step_idx step_count training_iteration"
 )
 MICRO_STEP_NAMES = _words("micro_step micro_steps micro_batch micro_batches microbatch microstep forward_step")
 EPOCH_NAMES = _words("epoch epochs train_epoch current_epoch epoch_num num_epoch epoch_idx")
-
-# The times of a step by the words of their names: what is timed, with a unit or a word that says that it is a time.
-_TIME_UNITS = {"ms": 1.0, "msec": 1.0, "millis": 1.0, "milliseconds": 1.0, "us": 1e-3, "s": 1e3, "sec": 1e3,
-               "secs": 1e3, "second": 1e3, "seconds": 1e3}  # fmt: skip
-_TIMED = frozenset(_words("time times t duration latency dt"))
-_ABOUT_TIMES = frozenset(_words("per avg mean average in train training perf performance timing timings timer timers "
-                                "speed profile profiler stats system sys"))  # fmt: skip
-_STEPPED = frozenset(_words("step iter iteration it batch update"))
-_LOADER = frozenset(_words("data dataloader dataload dataloading loader fetch io input"))
-_LOADING = frozenset(_words("load loading wait waiting fetching get next batch read reading"))
-_RATE_KEY = re.compile(
-    r"(?:^|[\W_])(?:step|iter|iteration|it|batch|update)s? ?/ ?(?:s|sec|second)\b|(?:^|_)it(?:er)?_s$", re.I
-)
 
 _VAL = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout")
 _TRAIN = ("train", "training", "tr")
@@ -140,43 +142,34 @@ TABLE: tuple[SeriesName, ...] = (
 )  # fmt: skip
 
 
-def timed(words: Iterable[str]) -> str:
-    """What words time: `time/step_ms`, `time/data_ms` (the wait of a step for its data), or neither ("").
-
-    Words of time, of units and `per`, `avg`, `train` are left out of account.
-    """
-    core = {word for word in words if word not in _TIME_UNITS and word not in _TIMED and word not in _ABOUT_TIMES}
-    if core & _LOADER and core <= _LOADER | _LOADING:
-        return "time/data_ms"
-    if core == {"batch"} or (core and core <= _STEPPED):
-        return "time/step_ms"
-    return "time/data_ms" if core - {"batch"} in ({"load"}, {"loading"}) or core == {"batch", "wait"} else ""
-
-
 def _time_entry(key: str) -> SeriesName | None:
-    """The series of a key that names a time of the step with its unit: `step_s`, `sec/it`, `loader_ms`, `t_data`.
-
-    A time without a unit is in seconds, as `time.time()` gives it; a name that may be a rate (`it/s`) is none.
-    """
-    words = normalise(key).split("_")
-    units = {_TIME_UNITS[word] for word in words if word in _TIME_UNITS}
-    if len(units) > 1 or not (units or _TIMED & set(words)) or _RATE_KEY.search(key):
-        return None
-    name = timed(words)
-    return SeriesName(name, (), "ms", units.pop() if units else 1000.0) if name else None
+    """The series of a key that names a time of the step with its unit, or a rate: `step_s`, `sec/it`, `it/s`."""
+    told = told_time(key, normalise(key).split("_"))
+    return None if told is None else SeriesName(told.series, (), told.unit, told.scale, told.inverse)
 
 
 # Keys about the clock of an evaluation or of the whole run (transformers writes them), not about learning.
 RUNTIME = re.compile(r"^(?:eval|train|test)_.*(?:runtime|samples_per_second|steps_per_second|model_preparation_time)$")
+
+# Sections that hold the rates and the norms of training: `optim/lr`, `sched/lr_0`, `opt/grad_norm`, `train/lr/body`.
+_OPTIMIZING = frozenset(_words("optim optimizer optimizers opt sched scheduler schedule train training trainer"))
+
+
+def _without_section(name: str) -> str:
+    """A normalised name without the sections of the optimizer before it: `optim_lr_body` -> `lr_body`."""
+    words = name.removeprefix("lr_scheduler_").split("_")
+    first = next((at for at, word in enumerate(words) if word not in _OPTIMIZING), 0)
+    return "_".join(words[first:])
+
 
 # Words beside "lr" that make the value a setting or a ratio instead of a group's learning rate.
 _NO_GROUP = frozenset(
     _words("min max base peak init initial target mult multiplier factor scale scaling ratio decay schedule "
            "scheduler step steps warmup range find finder coef power")
 )  # fmt: skip
-_LR_BEFORE = re.compile(r"^(?:train_)?(?:lr|learning_rate)_(.+)$")
+_LR_BEFORE = re.compile(r"^(?:lr|learning_rate)_(.+)$")
 _LR_AFTER = re.compile(r"^(.+?)_(?:lr|learning_rate)$")
-_NORM_BEFORE = re.compile(r"^(?:train_)?(?:grad_norm|gnorm|gradient_norm|gradnorm)_(.+)$")
+_NORM_BEFORE = re.compile(r"^(?:grad_norm|gnorm|gradient_norm|gradnorm)_(.+)$")
 _NORM_AFTER = re.compile(r"^(.+?)_(?:grad_norm|gnorm|gradient_norm)$")
 _SOURCE_LOSS = re.compile(rf"^(?:{'|'.join(_VAL)})_(?:loss_(.+)|(.+)_loss)$")
 _UPDATE_RATIO = re.compile(r"^(?:update_ratio|update_to_weight|update_weight_ratio|ud_ratio)_(.+)$")
@@ -185,14 +178,15 @@ _UPDATE_RATIO = re.compile(r"^(?:update_ratio|update_to_weight|update_weight_rat
 def group_of(key: str) -> SeriesName | None:
     """The series of a key that names a parameter group, a validation source or a time; None where it names none.
 
-    `lr_body`, `lr/body` and `body_lr` are `lr/body`; `gnorm_head` is `grad_norm/preclip/head`; `eval_books_loss` is
-    `val/loss/books`.
+    `lr_body`, `lr/body`, `body_lr` and `optim/lr_body` are `lr/body`; `gnorm_head` is `grad_norm/preclip/head`;
+    `eval_books_loss` is `val/loss/books`.
     """
     name = normalise(key)
+    inner = _without_section(name)
     for pattern in (_LR_BEFORE, _LR_AFTER):
-        if (match := pattern.match(name)) and not _NO_GROUP & set(match[1].split("_")):
+        if (match := pattern.match(inner)) and not _NO_GROUP & set(match[1].split("_")):
             return SeriesName(f"lr/{match[1]}", ())
-    if match := (_NORM_BEFORE.match(name) or _NORM_AFTER.match(name)):
+    if match := (_NORM_BEFORE.match(inner) or _NORM_AFTER.match(inner)):
         group = match[1].removeprefix("preclip_")
         if not {"clip", "clipped", "postclip", "max", "ratio", "clipping"} & set(group.split("_")):
             return SeriesName(f"grad_norm/preclip/{group}", ())
@@ -240,10 +234,18 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
     for key in points:
         if key in given or key in said:
             continue
-        if (entry_of_group := group_of(key)) and entry_of_group.canonical not in taken:
-            given[key] = entry_of_group
-            taken.add(entry_of_group.canonical)
+        entry_of_key = _of_optimizer(key) or group_of(key)
+        if entry_of_key is not None and entry_of_key.canonical not in taken:
+            given[key] = entry_of_key
+            taken.add(entry_of_key.canonical)
     return given
+
+
+def _of_optimizer(key: str) -> SeriesName | None:
+    """The rate or the norm that a key names below a section of the optimizer: `optim/lr` is `lr/all`."""
+    places = _PLACES.get(_without_section(normalise(key)), ())
+    entries = (TABLE[place] for place in places)
+    return next((entry for entry in entries if entry.canonical.startswith(("lr/", "grad_norm/"))), None)
 
 
 AXES = ("step", "micro_step", "epoch")

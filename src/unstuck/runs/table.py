@@ -13,6 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -73,6 +74,26 @@ def runs_of(
 
 WITHIN_EPOCH = "step within the epoch"
 
+Said = tuple[tuple[str, str], ...]
+
+
+def _x_axis(part: Part, said: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
+    """The keys of a part that count updates, micro-batches and epochs."""
+    return _x_axis_of(tuple(part.counts().items()), tuple(said.items()))
+
+
+@lru_cache(64)  # ours: parts of one log with as many rows are asked about again and again
+def _x_axis_of(counts: tuple[tuple[str, int], ...], said: Said) -> tuple[str | None, str | None, str | None]:
+    return names.x_axis(dict(counts), dict(said))
+
+
+def _steps(part: Part, said: Mapping[str, str]) -> list[float]:
+    """First, and last, finite value of a part's own x-axis; empty without one."""
+    key = next((key for key in _x_axis(part, said) if key is not None), None)
+    values = np.asarray(part.columns[key].values) if key is not None else np.empty(0)
+    values = values[np.isfinite(values)]
+    return [float(values[0]), float(values[-1])] if len(values) else []
+
 
 def _unwrapped(part: Part, said: Mapping[str, str]) -> Part:
     """A part whose step begins again with every epoch, with a step that goes on.
@@ -80,8 +101,7 @@ def _unwrapped(part: Part, said: Mapping[str, str]) -> Part:
     The updates of an epoch are what its last row counts, the largest of all epochs that another one follows; a log that
     writes every 50th batch counts up to 49 too few, the same in every epoch.
     """
-    counts = part.counts()
-    step, micro, epoch = names.x_axis(counts, said)
+    step, micro, epoch = _x_axis(part, said)
     key = step or micro
     if key is None or epoch is None or not len(part.lines):
         return part
@@ -117,7 +137,7 @@ def _join(parts: Iterable[Part], said: Mapping[str, str]) -> list[list[Part]]:
     groups: list[list[Part]] = []
     before: list[float] = []  # the steps of the run's first part that has any
     for part in (piece for whole in parts for piece in _split_at_restarts(whole, said)):
-        here = part.steps(said)
+        here = _steps(part, said)
         starts_again = bool(before and here) and here[0] <= before[0] and part.resumes() is None
         if not groups or starts_again:
             if len(groups) > MAX_RUNS:
@@ -132,12 +152,14 @@ def _join(parts: Iterable[Part], said: Mapping[str, str]) -> list[list[Part]]:
 
 def _split_at_restarts(part: Part, said: Mapping[str, str]) -> Iterable[Part]:
     """A part cut where its steps begin again at (or before) its first one: another run in the same file."""
-    counts = part.counts()
-    step, micro, _ = names.x_axis(counts, said)
+    step, micro, _ = _x_axis(part, said)
     key = step or micro
+    if key is None:
+        return [part]
+    counts = part.counts()
     losses = {name.canonical: k for k, name in names.assign(counts, said).items() if name.canonical.endswith("/loss")}
     loss = losses.get("train/loss") or losses.get("val/loss")
-    if key is None or loss is None:
+    if loss is None:
         return [part]
     rows, steps = np.asarray(part.columns[key].rows), np.asarray(part.columns[key].values)
     training = np.isin(rows, np.asarray(part.columns[loss].rows)) & np.isfinite(steps)
@@ -170,7 +192,7 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
     points = Points(file)
     as_logged: dict[str, str] = {}
     units: dict[str, str | None] = {}
-    printed: dict[str, Setting] = {}  # by the earlier parts
+    printed = dict(beside.raw)  # what held before a part: the configuration, then what the earlier parts printed
     for place, part in enumerate(parts):
         start = axis.last
         updates = axis.updates(part)
@@ -196,8 +218,8 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
             as_logged.setdefault(name, key)
             units.setdefault(name, entry.unit if entry else None)
             rows = np.asarray(column.rows)
-            scale = entry.scale if entry else 1.0
-            points.add_many(name, updates[rows], np.asarray(column.values) * scale, lines[rows])
+            values = np.asarray(column.values)
+            points.add_many(name, updates[rows], entry.converted(values) if entry else values, lines[rows])
     run.series = points.series(units, as_logged)
     _from_perplexity(run)
     run.notes.extend(axis.notes)
@@ -312,7 +334,7 @@ def _event(run: Run, source: Source, text: str, update: int, summary: dict[str, 
 def _resume(run: Run, part: Part, before: Mapping[str, Setting], file: str, last: int, said: Mapping[str, str]) -> None:
     line, text = part.resumes() or (part.line, "the log goes on with a new header")
     told = _STEP_IN_TEXT.search(text)
-    steps = part.steps(said)
+    steps = _steps(part, said)
     at = int(told[1][:15]) if told else int(steps[0]) if steps and abs(steps[0]) < 2**53 else last
     changed = changed_settings(before, part.raw)
     run.events.append(Event("resume", at, text, Source(file, line), {"changed": changed}))

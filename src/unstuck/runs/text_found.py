@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +44,8 @@ class Found:
         self._lines.append(line)
         chosen = [numbers[at] for at in self.wanted]
         self._values.extend(map(value_of, chosen))
-        self._seen([(number,) for number in chosen], 1)
+        self.count += 1
+        self._seen([(number,) for number in chosen])
 
     def add_many(self, rows: Ints, lines: Ints, columns: list[tuple[str, ...]]) -> None:
         """Many rows by column."""
@@ -58,10 +60,15 @@ class Found:
                 values[:, at] = [value_or(number, NO_NUMBER) for number in column]
         if (wrong := (values == NO_NUMBER).any(axis=1)).any():
             rows, lines, values = rows[~wrong], lines[~wrong], values[~wrong]
+        self.add_numbers(rows, lines, values)
+        self._seen(columns)
+
+    def add_numbers(self, rows: Ints, lines: Ints, values: Floats) -> None:
+        """Many rows, their numbers read: shape (n, len(wanted))."""
         self._rows.frombytes(rows.astype(np.int64).tobytes())
         self._lines.frombytes(lines.astype(np.int64).tobytes())
         self._values.frombytes(values.tobytes())
-        self._seen(columns, len(rows))
+        self.count += len(rows)
         if len(self._rows) > MAX_POINTS:
             self.thin()
 
@@ -70,8 +77,14 @@ class Found:
         """Numbers that are kept."""
         return len(self._values)
 
-    def _seen(self, columns: list[tuple[str, ...]], count: int) -> None:
-        self.count += count
+    def printed(self, decimals: Iterable[int | None]) -> None:
+        """How many decimals rows print of each number."""
+        for at, digits in enumerate(decimals):
+            known = self.decimals[at]
+            if known is not None:
+                self.decimals[at] = None if digits is None else max(known, digits)
+
+    def _seen(self, columns: list[tuple[str, ...]]) -> None:
         for at, column in enumerate(columns):
             for number in column[:: max(1, len(column) // SAMPLED)]:
                 digits = decimals_of(number)

@@ -21,6 +21,7 @@ _RESERVED = str.maketrans({HOLE: " ", CLOCK: " ", BAR: " ", RATE: " "})
 # ECMA-48 control sequences (colours, cursor movements) and operating system commands (window titles).
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _BACKSPACES = re.compile("\b+")
+_RETURNS = re.compile("\r{2,}")  # the cursor is back already
 # tqdm leaves the cursor behind its bar, so that what the program prints next stands in the same line.
 _BEHIND_BAR = re.compile(r"(\d%\|[^|\n]{0,400}+\|[^\]\n]{0,400}+\])(?=[^\s\],|])")
 
@@ -49,7 +50,8 @@ _CLOCK = (
 _CLOCKS = re.compile(_CLOCK)
 _BAR = r"(?:\d+(?:\.\d+)?%\|[^|\n]*\||\[[=>.#-][=>.#\- ]{4,}\]|(?:[━╸╺╶─█▏▎▍▌▋▊▉░▒▓]\s?){2,})"
 _BARS = re.compile(_BAR)
-_RATE = r"\[(?:\d+:)?\d+:\d\d(?:<[^,\]\n]*)?,\s*[^,\]\n]*"  # tqdm: "[00:01<00:09, 30.1it/s", then its postfix
+# tqdm: "[00:01<00:09, 30.1it/s", then its postfix; before a postfix the rate of iterations is a number of the row.
+_RATE = r"\[(?:\d+:)?\d+:\d\d(?:<[^,\]\n]*)?,\s*(?:(?=\d[\d.]{0,12}(?:it/s|s/it), ?[A-Za-z])|[^,\]\n]*)"
 _RATES = re.compile(_RATE)
 _DRAWN = re.compile("[━╸█░▓▌▏]|%\\||\\[[=>.#-]{2}")
 
@@ -82,6 +84,8 @@ def rows_of(piece: str, first: int) -> Rows:
         piece = _BACKSPACES.sub("\r", piece)
     if "%|" in piece:
         piece = _BEHIND_BAR.sub("\\1\r", piece)
+    if "\r\r" in piece:
+        piece = _RETURNS.sub("\r", piece)
     if piece.endswith("\n"):
         piece = piece[:-1]
     if "\r" not in piece:

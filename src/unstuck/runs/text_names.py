@@ -27,6 +27,7 @@ from unstuck.runs.text_words import (
     split_phase,
     words_of,
 )
+from unstuck.runs.times import is_rate
 
 LAST_BATCH = " (last batch)"  # behind the key of an evaluation that was printed by batch
 _KINDS = (("loss", LOSSES), ("perplexity", PERPLEXITIES), ("bits_per_byte", BITS), ("accuracy", ACCURACIES))
@@ -118,6 +119,8 @@ def _reading(words: tuple[str, ...], side: str, phased: bool) -> str | None:
 def time_of(key: str) -> str:
     """The series that a key names with a unit of time behind it: a step's time, the wait for data, or none ("")."""
     words = words_of(key)
+    if is_rate(key, words):
+        return ""
     if series := names.timed(words):
         return series
     name = joined(words)

@@ -144,6 +144,9 @@ def _columns(groups: Sequence[Group]) -> dict[str, _Column]:
             key, hole = key_of(group, at), template.holes[at]
             values, digits = group.column(at), group.decimals[group.wanted.index(at)]
             batched = {"batch", "count"} & template.counts.keys() and group.is_evaluation
+            if key == "s/it" and template.is_bar:  # tqdm goes over to it where one takes longer than a second
+                with np.errstate(divide="ignore"):
+                    key, values, digits = "it/s", 1 / values, None
             if at in means and group.is_evaluation:
                 values = group.column(means[at])
             elif batched and not template.is_running:
@@ -258,21 +261,24 @@ def _parts(groups: Sequence[Group], axis: TextAxis, columns: Mapping[str, _Colum
         wide["epoch"] = _Column([r for r, _ in counted], [e for _, e in counted])
     starts = _starts(groups, axis, heads, scan)
     by_row = {row: settings for row, _, settings in heads}
-    joined = {key: column.joined() for key, column in wide.items()}
+    ends = [*(row for row, _ in starts), scan.rows]
+    events = [one for one in scan.told if one.kind == "event"]
+    told = np.searchsorted([one.row for one in events], ends).tolist()
+    first = np.searchsorted(rows, ends).tolist()
+    data: list[dict[str, tuple[Ints, Floats]]] = [{} for _ in starts]
+    for key, column in wide.items():
+        at, values = column.joined()
+        cuts = np.searchsorted(at, ends).tolist()
+        places = np.searchsorted(rows, at)
+        for place in range(len(starts)):
+            if cuts[place] < cuts[place + 1]:
+                mine = slice(cuts[place], cuts[place + 1])
+                data[place][key] = (places[mine] - first[place], values[mine])
     parts: list[Part] = []
     for place, (row, line) in enumerate(starts):
-        end = starts[place + 1][0] if place + 1 < len(starts) else scan.rows
         part = Part(line=line, raw=by_row.get(row, {}))
-        mine = (rows >= row) & (rows < end)
-        places = rows[mine]
-        data = {}
-        for key, (at, values) in joined.items():
-            within = (at >= row) & (at < end)
-            if within.any():
-                data[key] = (np.searchsorted(places, at[within]), values[within])
-        part.add_rows(lines[mine], data)
-        part.events = [(one.line, one.text.strip()[:300], {}) for one in scan.told
-                       if one.kind == "event" and row <= one.row < end]  # fmt: skip
+        part.add_rows(lines[first[place] : first[place + 1]], data[place])
+        part.events = [(one.line, one.text.strip()[:300], {}) for one in events[told[place] : told[place + 1]]]
         parts.append(part)
     _summaries(parts, scan)
     _plan(parts[0], axis, file, settled)

@@ -1,8 +1,8 @@
 """One pass over a text log: rows by template, and the lines that tell of settings, phases and events.
 
-A shape that is met often is compiled to one pattern, so that a million lines of few shapes cost one match each; other
-rows are taken apart one by one, and each shape is looked at once. Memory is bounded: of a template's rows every
-`stride`-th is kept, non-finite ones all the same.
+A shape that is met often is compiled to one pattern; rows that differ in their digits only are matched once
+(`unstuck.runs.text_fields`), other rows cost one match each, and those that no pattern knows are taken apart one by
+one, each shape once. Memory is bounded: of a template's rows every `stride`-th is kept, non-finite ones all the same.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from unstuck.runs.run import Ints
+from unstuck.runs.text_fields import LEAST_ALIKE, MAX_SIGN, Field, fields_of, numbers_of, signed
 from unstuck.runs.text_found import Found
 from unstuck.runs.text_grammar import Hole, Template, tails_of, template_of
 from unstuck.runs.text_lines import MAX_ROW, Shape, alike, filled, pattern_of, rows_of, shape_of
+from unstuck.runs.text_rows import row_of
 from unstuck.runs.text_settings import is_setting, known, pairs_of
 from unstuck.runs.text_table import Span, cells_of, columns_of, gaps_filled, names_above, table_template
 from unstuck.runs.text_words import is_outcome, phase_of
@@ -26,6 +28,7 @@ from unstuck.runs.text_words import is_outcome, phase_of
 FIRST, MOST = 512, 16_384  # ours: rows at once, more and more; new shapes come at the beginning of a log
 OFTEN = 16  # ours: compiling a pattern costs about as much as taking this many rows apart
 REPEATED = 8  # ours: starts of the program in one file; a row of one shape that comes more often is no setting
+MAX_SIGNS = 4096  # ours: signs of rows remembered; the numbers of a program are of some hundred lengths
 MAX_SHAPES = 50_000  # ours: shapes remembered; prose has one a line
 MAX_TEMPLATES = 1000  # ours: no program has as many print statements
 MAX_LOOKS = 50_000  # ours: shapes that are looked at, some seconds; a log of more kinds of lines follows no grammar
@@ -33,33 +36,7 @@ MANY_HEADS = 16  # ours: different words before one key (`a.wav loss`, `b.wav lo
 MAX_VALUES = 8 << 20  # measured: a log is read in some eight times the memory of its kept numbers, 64 MiB here
 TITLE = 3  # ours: rows between the title of a table and its header, a rule and a blank row
 MAX_TOLD = 6000  # ours: lines of settings, phases and events that are kept
-
-# What a row must hold beside numbers to be worth a look: a word of training, in any case, or hardly any words.
-_WORTH = (
-    "loss", "acc", "epoch", "step", "iter", "val", "train", "test", "eval", "lr", "learn", "norm", "err", "score",
-    "batch", "ppl", "perp", "nll", "bpb", "bpc", "bpd", "mse", "mae", "f1", "auc", "map@", "map5", "map:", "map=",
-    "bleu", "rouge", "reward", "cost", "it:", "it=", "[it ", "/it", "ep:", "ep=", "ce:", "ce=", "objective", "trl",
-    "tel", "dev", "%|", "iou", "dice", "rec=", "rec:", "recon", "total", "verlust", "perte", "perda", "損失", "损失",
-)  # fmt: skip
-_HINTS = ("error", "exception", "memory", "killed", "due to", "fault", "sig", "resum", "stop", "sav", "writing",
-          "wrote", "reducing", "overflow", "loading", "interrupt", "core dumped")  # fmt: skip
-_NO_LETTER = r"(?:[^A-Za-z]|(?<=\d)[eE](?=[-+]?\d))"
-_FEW_WORDS = re.compile(rf"{_NO_LETTER}*+(?:[A-Za-z]++{_NO_LETTER}++){{0,3}}[A-Za-z]*+\Z")
 _DIGIT = re.compile(r"\d")
-_PHASE = re.compile(
-    r"\W{0,12}(?:running |starting |begin |start |model )?(train(?:ing)?|valid(?:ation|ating)?|val|eval(?:uation)?"
-    r"|evaluating|test(?:ing)?|dev)"
-    r"(?: (?:phase|set|error|results?|metrics|stats|loop|epoch|step|summary|performance|mode|\.{1,3}))?\W{0,24}",
-    re.I,
-)
-_EVENT = re.compile(
-    r"^\W{0,8}(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt)\b|out of memory|^\W*Killed\b|slurmstepd: error|"
-    r"\bsrun: error|DUE TO (?:TIME|PREEMPT|NODE)|[Ss]egmentation fault|core dumped|\bSIG(?:TERM|KILL|ABRT|SEGV)\b|"
-    r"\b(?:[Rr]esum(?:ed|ing)\b.{0,40}\b(?:from|at|checkpoint|train\w*|step|epoch|iter\w*)\b)|"
-    r"\b[Ee]arly[ _-]?stop\w*|\bstopping[ _]early|"
-    r"\b(?:[Ss]av(?:ed|ing)|[Ww]riting|[Ww]rote)\b.{0,60}\b(?:checkpoint|ckpt|model|weights|state)|"
-    r"[Rr]educing learning rate|[Gg]radient overflow|[Ll]oading (?:checkpoint|optimizer state|model state|resume)",
-)
 
 
 class Told(NamedTuple):
@@ -79,6 +56,11 @@ class _Known:
     shape: str = ""
     seen: int = 0
     pattern: re.Pattern[str] | None = None
+
+    @property
+    def blind(self) -> bool:
+        """Whether the pattern matches rows whatever their digits are."""
+        return not _DIGIT.search(self.shape)
 
     def compile(self) -> None:
         assert self.found is not None
@@ -105,6 +87,9 @@ class Scan:
         self._variants: dict[int, list[str]] = {}
         self._heads: Counter[tuple[Hole, ...]] = Counter()
         self._hot: list[_Known] = []
+        self._size = FIRST
+        # Of a sign: the shape and the places of its numbers; or how many shapes there were when none was of that sign.
+        self._signs: dict[bytes, tuple[_Known, tuple[Field, ...]] | int] = {}
         self._headers: list[list[str]] = []
         self._above: list[str] = []
         self._header = ("", "")  # the last header whose columns are aligned by blanks, and the phase of its title
@@ -123,16 +108,17 @@ class Scan:
 
     def _piece(self, line: int, piece: str) -> None:
         texts, lines = rows_of(piece, line)
-        begin, size = 0, FIRST
+        begin = 0
         while begin < len(texts):
-            self._slice(texts[begin : begin + size], lines[begin : begin + size])
-            begin, size = begin + size, min(2 * size, MOST)
+            end = begin + self._size
+            self._slice(texts[begin:end], lines[begin:end])
+            begin, self._size = end, min(2 * self._size, MOST)
 
     def _slice(self, texts: list[str], lines: Ints) -> None:
         """Rows in a row: those that a pattern knows, then the others one by one, which may give new patterns."""
-        places = np.arange(len(texts))
-        rest = texts
         self._hot.sort(key=lambda shape: -shape.seen)
+        places = self._alike_in(texts, lines) if self._hot else np.arange(len(texts))
+        rest = texts if len(places) == len(texts) else [texts[place] for place in places.tolist()]
         for shape in self._hot:
             if not rest:
                 break
@@ -159,16 +145,55 @@ class Scan:
         self.rows += len(texts)
         self._above = texts[-10:]
 
+    def _alike_in(self, texts: list[str], lines: Ints) -> Ints:
+        """Take in the rows that are many of one sign; the places of the other rows."""
+        text, begins, by_sign = signed(texts)
+        taken: dict[int, list[tuple[_Known, tuple[Field, ...], Ints]]] = {}
+        rest = np.ones(len(texts), dtype=np.bool_)
+        for sign, places in by_sign.items():
+            if len(places) < LEAST_ALIKE or len(sign) > MAX_SIGN:
+                continue
+            known = self._signs.get(sign, 0)
+            if isinstance(known, int):
+                if known == len(self._hot):
+                    continue
+                if len(self._signs) >= MAX_SIGNS:
+                    self._signs.clear()
+                known = self._signs[sign] = self._known_row(texts[places[0]]) or len(self._hot)
+            if not isinstance(known, int):
+                at = np.array(places)
+                taken.setdefault(id(known[0].found), []).append((*known, at))
+                rest[at] = False
+        for parts in taken.values():
+            mixed = np.concatenate([at for _, _, at in parts])
+            values = np.concatenate([numbers_of(text, begins[at], fields) for _, fields, at in parts])
+            order = np.argsort(mixed, kind="stable")
+            ordered = mixed[order]
+            found = parts[0][0].found
+            assert found is not None
+            found.add_numbers(ordered + self.rows, lines[ordered], values[order])
+            for shape, fields, at in parts:
+                found.printed([field.decimals for field in fields])
+                shape.seen += len(at)
+                self.texts += len(at)
+        return np.flatnonzero(rest)
+
+    def _known_row(self, text: str) -> tuple[_Known, tuple[Field, ...]] | None:
+        """The shape of a row and where its numbers stand, where a pattern knows all rows of its sign."""
+        for shape in self._hot:
+            if shape.blind and shape.pattern is not None and (match := shape.pattern.match(text)) is not None:
+                fields = fields_of(match)
+                return None if fields is None else (shape, fields)
+        return None
+
     def _row(self, text: str, row: int, line: int, texts: list[str], place: int) -> None:
         """One row that no pattern knows."""
         if len(text) > MAX_ROW:
             if len(self.told) < MAX_TOLD and is_setting(text):
                 self._tell(row, line, "setting", text)
             return
-        lower = text.lower()
-        event = any(map(lower.__contains__, _HINTS)) and _EVENT.search(text) is not None
-        numeric = _DIGIT.search(text) is not None or "nan" in lower or "inf" in lower
-        worth = any(map(lower.__contains__, _WORTH)) or self._bare or _FEW_WORDS.match(text) is not None
+        said = row_of(text)
+        event, numeric = said.event, said.numeric
         if not numeric and (columns := columns_of(text)) is not None and (text, self._titled(row)) != self._header:
             self._header, self._columns = (text, self._titled(row)), columns
             self._shapes = {
@@ -176,14 +201,14 @@ class Scan:
                 for shape, kind in self._shapes.items()
                 if kind.found is None or not kind.found.template.table
             }
-        if not numeric or not worth:
+        if not numeric or not (said.worth or self._bare):
             if event:
                 self._tell(row, line, "event", text)
             elif is_setting(text):
                 self._tell(row, line, "setting", text)
-            elif not numeric and (named := _PHASE.fullmatch(text)) is not None:
-                self._tell(row, line, named[1].lower(), text)
-                self._title = (row, phase_of(named[1]))
+            elif said.phase:
+                self._tell(row, line, said.phase, text)
+                self._title = (row, phase_of(said.phase))
             return
         shape = shape_of(gaps_filled(text, self._columns) if self._columns else text)
         kind = self._shapes.get(shape.text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from unstuck.config.dialects import CAMEL
@@ -22,6 +22,7 @@ from unstuck.runs.run import Setting, Source
 MAX_OBJECT = 20_000  # ours: characters of a configuration printed in one line; argparse's largest have some 10,000
 MAX_DEPTH = 4  # ours: sections in sections of a printed configuration
 MAX_KEYS = 2000  # ours: keys of one printed configuration
+REMEMBERED, MAX_REMEMBERED = 4096, 400  # ours: lines that come again and again, and characters of one; 2 MB of them
 
 # Spellings that are no setting of their own dialect but are printed in a header.
 ALIASES = {
@@ -76,6 +77,7 @@ _FLAGS = re.compile(r"(?<!\S)--?([A-Za-z_][\w.\-]+)(?:[= ]+(?!-{1,2}[A-Za-z])(\"
 _CALL = re.compile(r"\b([A-Z]\w{2,40})( ?)\((?:[^()]|\([^()]{0,100}\)){1,400}+\)")
 _SCHEDULERS = frozenset(name for kind, names in SCHEDULES.items() for name in names if len(name) > 8)
 _LIKELY = re.compile(r"[:=|│┃║]|\.{3}| --?\w")
+_RUN = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")  # letters up to the next word, as `CAMEL` divides them
 _BARE = re.compile(r"[\w./+:@\\-]{1,80}\Z")
 _WORDED = re.compile(r"[\w.+-]{1,40}(?: [\w.+-]{1,40}){1,2}\Z")
 _COUNTED = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?) ?([kKMB]?)(?:\b|$)(?: [A-Za-z/()-]+){0,3}\Z")
@@ -99,12 +101,26 @@ def known(key: str) -> str | None:
     return name if lower.rpartition(".")[2] in known_keys() else None
 
 
+@cache
+def _last_words() -> frozenset[str]:
+    """The last word of every key that is known: a line of ASCII letters without one of them holds none of the keys."""
+    return frozenset(re.findall("[a-z]+", key)[-1] for key in (*known_keys(), *ALIASES)) | {"ra"}  # LoRA: Lo, RA
+
+
 def is_setting(text: str) -> bool:
     """Whether a line may say something about the configuration; for a section, that the lines below it may."""
     if len(text) > MAX_OBJECT or _LIKELY.search(text) is None:
         return False
+    return _says_setting(text) if len(text) <= MAX_REMEMBERED else _says_setting.__wrapped__(text)
+
+
+@lru_cache(REMEMBERED)
+def _says_setting(text: str) -> bool:
     if _SECTION.match(text) is not None:
         return True
+    plain = text.isascii() and "\\" not in text and _CALL.search(text) is None  # the name of a class says it too
+    if plain and _last_words().isdisjoint(map(str.lower, _RUN.findall(text))):
+        return False
     return any(known(key) is not None for key, _ in pairs_of(text))
 
 

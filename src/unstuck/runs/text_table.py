@@ -7,6 +7,7 @@ keys of the columns.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from unstuck.runs.names import GRADIENT_NORM
@@ -17,13 +18,17 @@ from unstuck.runs.text_words import NOTHING, count_of, is_known, phase_of, split
 MAX_COLUMNS = 60  # ours: a wider table is data
 LEAST_COLUMNS = 2
 MAX_HEADER = 400  # ours: characters; a wider table is no console's
+MAX_NAME = 40  # ours: characters of the name of a column
+REMEMBERED = 4096  # ours: rows that come again and again, 400 characters each at most
 LOOK_BACK = 4  # ours: rows above a row that may be its header, blank rows and rules left out
 
 _RULE = re.compile(r"[\s|+:=\-─━┄┅┈┉│┃║═┼┿╂╇╋╈┡┩├┤┝┥┞┦└┘┏┓┳┻┗┛┬┴┌┐╪╬╠╣╔╗╚╝╦╩╭╮╰╯┢┪┠┨*_.]+\Z")
 _WALLS = re.compile(r"[|│┃║]")
 _CELL = re.compile(r"[-+]?(?:\0(?:/\0)?[%A-Za-z]{0,3}|\x01|\x02|\x03|nan|none|n/a|na|#na#|null|-+|—|)\Z", re.I)
 _CELLS_ONLY = re.compile(r"\s*(?:[-+]?(?:\d[\d.,]*(?:[eE][-+]?\d+)?[%A-Za-z]{0,3}|nan|inf|-)(?:\s+|\Z))+\Z", re.I)
-_NAME = re.compile(r"[^\0-\3]{1,40}\Z")
+_NAME = re.compile(r"[^\0-\3]+\Z")
+_NUMBER = re.compile(r"[-+]?[\d.,]+(?:e[-+]?\d+)?%?", re.I)
+_ALIGNED = re.compile(r"\S+(?: \S+)*"), re.compile(r"\S+")  # names of several words, of one
 
 
 class Cells(NamedTuple):
@@ -38,10 +43,15 @@ Span = tuple[int, int]
 
 def columns_of(row: str) -> tuple[Span, ...] | None:
     """Where the names of a header stand whose columns are aligned by blanks; None where a row is no such header."""
-    if len(row) > MAX_HEADER or "\t" in row or _WALLS.search(row):
+    return None if len(row) > MAX_HEADER else _aligned(row)
+
+
+@lru_cache(REMEMBERED)
+def _aligned(row: str) -> tuple[Span, ...] | None:
+    if "\t" in row or _WALLS.search(row):
         return None
-    for pattern in (r"\S+(?: \S+)*", r"\S+"):
-        spans = tuple(found.span() for found in re.finditer(pattern, row))
+    for pattern in _ALIGNED:
+        spans = tuple(found.span() for found in pattern.finditer(row))
         if LEAST_COLUMNS <= len(spans) <= MAX_COLUMNS and _is_header([row[start:end] for start, end in spans]):
             return spans
     return None
@@ -155,13 +165,11 @@ def _is_header(names: list[str]) -> bool:
     named = [name for name in names if name]
     if len(set(named)) < len(named) or len(named) < len(names) - 1:
         return False
-    if not all(_NAME.match(name) and len(name.split()) <= 5 and not _is_number(name) for name in named):
+    if max(map(len, named), default=0) > MAX_NAME:
         return False
-    return any(_count(name) for name in named) or sum(is_known(name) for name in named) >= 2
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d.,]+(?:e[-+]?\d+)?%?", text, re.I) is not None
+    if not any(map(_count, named)) and sum(map(is_known, named)) < 2:
+        return False
+    return all(_NAME.match(name) and len(name.split()) <= 5 and not _NUMBER.fullmatch(name) for name in named)
 
 
 def _count(name: str) -> str:

@@ -7,10 +7,12 @@ Keras, fastai, spaCy, LightGBM ...); `unstuck.runs.names` has the canonical name
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from itertools import pairwise
 
 from unstuck.runs import names
+
+REMEMBERED = 1 << 14  # ours: words and keys of one log whose meaning is kept, a few MB; a log of programs has hundreds
 
 
 def _words(text: str) -> frozenset[str]:
@@ -104,7 +106,7 @@ FILLERS = _words("value values current curr cur mean avg average averaged ave ru
                  "phase language")  # fmt: skip
 
 
-@cache
+@lru_cache(REMEMBERED)
 def words_of(key: str) -> tuple[str, ...]:
     """The words of a key, lower case: camelCase, underscores, slashes and dots divide, "acc@1" and "top-1" stay."""
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", key).lower()
@@ -113,13 +115,13 @@ def words_of(key: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\s_/.:,()\[\]'\"]+", apart) if re.search(r"[a-z0-9#%]", word))
 
 
-@cache
+@lru_cache(REMEMBERED)
 def phase_of(word: str) -> str:
     """`train`, `val` or `test` where a word names a phase, else nothing; "[Valid]" and "val:" are words too."""
     return PHASES.get(word.lower().strip("*#-=:.,()[]<>'\"|!_ "), "")
 
 
-@cache
+@lru_cache(REMEMBERED)
 def split_phase(key: str) -> tuple[str, tuple[str, ...]]:
     """The phase that a key names ("" for none), and its other words."""
     phase = ""
@@ -155,27 +157,27 @@ def in_family(words: tuple[str, ...], family: frozenset[str]) -> bool:
     return family is LOSSES and any(word.endswith(("loss", "losses", "logloss")) for word in words)
 
 
-@cache
+@lru_cache(REMEMBERED)
 def is_outcome(key: str) -> bool:
     """Whether the key names what training improves: a loss, an error, a perplexity, an accuracy, a score."""
     words = split_phase(key)[1]
     return any(in_family(words, family) for family in (LOSSES, ERRORS, PERPLEXITIES, BITS, ACCURACIES, SCORES))
 
 
-@cache
+@lru_cache(REMEMBERED)
 def is_known(key: str) -> bool:
     """Whether the key names a quantity that logs of training hold."""
     words = split_phase(key)[1]
     return is_outcome(key) or any(in_family(words, family) for family in (RATES, NORMS, OTHERS))
 
 
-@cache
+@lru_cache(REMEMBERED)
 def is_unit(word: str) -> bool:
     """`ms`, `tok/s`, `sec/batch` ..."""
     return word in UNITS or _PER.match(word) is not None
 
 
-@cache
+@lru_cache(REMEMBERED)
 def count_of(key: str) -> str:
     """`epoch`, `step`, `micro_step` or `batch` where the words of a key are the name of a count, else nothing."""
     name = names.normalise(key)

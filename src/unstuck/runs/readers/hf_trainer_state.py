@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from unstuck.errors import UserError
 from unstuck.runs import names
 from unstuck.runs.beside import Beside, settle
@@ -91,7 +93,8 @@ def read(log: LogFile, beside: Beside) -> list[Run]:
             name = entry.canonical if entry else key
             as_logged.setdefault(name, key)
             units.setdefault(name, entry.unit if entry else None)
-            points.add(name, update, logged * (entry.scale if entry else 1.0), line)
+            converted = float(entry.converted(np.array(logged))) if entry else logged
+            points.add(name, update, converted, line)
     if not points.by_name:
         raise UserError(f"{log.path} has a log_history without any number; name another trainer_state.json.")
     _settings(run, state, log)

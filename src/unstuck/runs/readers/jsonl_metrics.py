@@ -142,12 +142,11 @@ def _plain_until(rows: list[dict[str, Any] | None], at: int) -> int:
     if first is None or "train_runtime" in first or not 0 < len(first) <= MAX_KEYS:
         return at
     keys = first.keys()
-    end = at
-    for row in rows[at:]:
+    for end in range(at, len(rows)):
+        row = rows[end]
         if row is None or row.keys() != keys or not all(type(v) is float or type(v) is int for v in row.values()):
-            break
-        end += 1
-    return end
+            return end
+    return len(rows)
 
 
 def _add_plain(part: Part, rows: list[dict[str, Any] | None], line: int) -> None:

@@ -211,7 +211,7 @@ def _header(part: Part, found: re.Match[str], source: Source) -> None:
     if (key := found["over_key"] or found["key"]) is not None:
         if part.first >= 0:
             return  # an assignment after the first iteration is sample text, not configuration
-        written = (found["over_value"] or found["value"]).strip()
+        written = (found["over_value"] or found["value"] or "").strip()
         value = _literal(written)
         if value is not _UNREADABLE:
             part.raw[key] = Setting(value, key, source)
@@ -296,16 +296,20 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
 
     points = Points(log.name)
     before: dict[str, Setting] = {}
+    latest = -1  # update of all events so far
     for place, part in enumerate(parts):
         if part.first < 0:
             continue
         if part.resumed and not points and relative:
             source = Source(log.name, part.line)
             run.events.append(Event("resume", part.first, f"resumed at step {part.first}", source))
+            latest = max(latest, part.first)
         if place and points:
             first = part.first
             dropped = points.drop_after(first - 1)
-            run.events = [e for e in run.events if e.update is None or e.update <= first]
+            if latest > first:  # else there is nothing to look for: a job may be resumed thousands of times
+                run.events = [e for e in run.events if e.update is None or e.update <= first]
+            latest = first
             changed = changed_settings(before, part.raw)
             source = Source(log.name, part.line)
             run.events.append(Event("resume", first, f"resumed at iteration {first}", source, {"changed": changed}))
@@ -320,6 +324,7 @@ def _run(log: LogFile, parts: list[Part], beside: Beside, which: str) -> Run:
         before.update(part.raw)
         points.extend(part.points)
         run.events.extend(part.events)
+        latest = max([latest, *(e.update for e in part.events if e.update is not None)])
     units = {"train/loss": "nats/token", "train/loss_eval": "nats/token", "val/loss": "nats/token",
              "time/step_ms": "ms"}  # fmt: skip
     names = {"train/loss": "loss", "train/loss_eval": "train loss", "val/loss": "val loss", "time/step_ms": "time"}

@@ -11,10 +11,12 @@ Evidence needed
 Training loss and at least 5 evaluations; the tokens or samples of one epoch or the epoch, to rule out memorisation
 (else only evaluations in the first 15 % of the run and gaps above 20 % count). With one row per epoch the first row
 lies above the mean of the first two training losses, the most that a falling loss can be at the end of the epoch: a
-note, unless it lies above the first of them.
+note, unless it lies above the first of them. Where the first evaluation comes in the second epoch, no evaluation of the
+run is as low as training was at the end of the first one: a note as well.
 
 Not when
-The gap grows from near nothing (overfitting); the first evaluations come after the first epoch; the gap is below
+The gap grows from near nothing (overfitting); the first evaluations come after the second epoch, or while the training
+loss has blown up; the gap is below
 10 % of the loss (averaging over an epoch and ordinary document differences give as much) or within three standard
 errors of so small a validation set; training lies above validation (dropout, augmentation); the gap closes again,
 which averaged weights, batch normalisation or the order of the data do (order-unshuffled).
@@ -58,7 +60,7 @@ def check(case: Case) -> Outcome:
         return Clear("the gap closes: other text would stay as far away")
     first, last = int(val.updates[gap.first]), int(val.updates[-1])
     return Found(
-        title=f"Validation is {gap.early:.3g} above training from the first evaluations on (update {first})",
+        title=f"Validation is {gap.early:.3g} above {gap.against} from the first evaluations on ({case.step} {first})",
         evidence=(
             Evidence(
                 "val/loss",

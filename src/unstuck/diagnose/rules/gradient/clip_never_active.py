@@ -9,7 +9,7 @@ Clipping exists for exactly these updates: one of them moves the weights as far 
 for it. A limit that nothing ever reaches gives the feeling of protection only.
 
 Evidence needed
-The clip limit, at least 20 points of the pre-clip norm, and the training loss.
+The clip limit, at least 10 points of the pre-clip norm, and the training loss.
 
 Not when
 The run is stable (a limit that is never needed is no fault); the large norms belong to the first updates; the loss
@@ -35,7 +35,7 @@ from unstuck.diagnose.statistics import false_alarm_z, noise_sd, student_z
 from unstuck.runs import Series
 from unstuck.wording import plural
 
-MIN_POINTS = 20
+MIN_POINTS = 10  # five of them are the usual, and the loss's noise before is judged by how many points there are
 # As gradient-exploding: one order of magnitude. Norms of sound updates spread about a factor of 2 (AutoClip, figure 1).
 ORDER = 10.0
 BEFORE = 20  # points of the loss whose level and noise the reaction is judged against

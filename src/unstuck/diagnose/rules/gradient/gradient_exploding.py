@@ -8,7 +8,7 @@ Why it matters
 The loss surface has become so steep that the next updates undo what was learnt; it is the last sign before NaN.
 
 Evidence needed
-At least 20 points of the pre-clip gradient norm, and the training loss.
+At least 10 points of the pre-clip gradient norm, and the training loss.
 
 Not when
 The norm grows while the loss falls (norms grow slowly over a healthy run, faster with layer norm and weight decay);
@@ -30,11 +30,14 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.few_points import student_quantile
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import false_alarm_z, level, mad_sd, running_median
+from unstuck.diagnose.statistics import false_alarm_z, level, mad_sd, running_median, student_z
 
-MIN_POINTS = 20
+MIN_POINTS = 10
+MANY = 20  # differences from which their scatter is known to a third (1.17 / sqrt(0.37 x 20))
 ORDER = 10.0  # "by orders of magnitude": one at least. Healthy late growth is a factor of 2 to 4 (Defazio 2025).
+LEAST_BEFORE = 4  # points of the loss: their level has an error of two degrees of freedom
 SUSTAINED = 3  # points in a row: one is a batch, three are a state
 
 
@@ -65,7 +68,9 @@ def check(case: Case) -> Outcome:
     settled = np.minimum.accumulate(levels)
     scatter = max(mad_sd(np.diff(np.log(good.values))) / math.sqrt(2), 1e-9)
     # a level of 3 medians over `window` points scatters by about sd / sqrt(3)
-    threshold = max(math.log(ORDER), false_alarm_z(len(after)) * scatter * math.sqrt(1 / SUSTAINED + 1 / window))
+    z = false_alarm_z(len(after))
+    z = z if len(good) >= MANY else student_z(z, len(good))
+    threshold = max(math.log(ORDER), z * scatter * math.sqrt(1 / SUSTAINED + 1 / window))
     high = np.zeros(len(after), dtype=bool)
     high[window:] = (after - settled)[window:] > threshold
     start = _first_stretch(high, SUSTAINED)
@@ -75,14 +80,16 @@ def check(case: Case) -> Outcome:
     before = loss.between(0, update - 1).finite()
     behind = loss.where(loss.updates >= update)
     dead = not np.isfinite(behind.values).all() if len(behind) else False
-    if len(before) < 5 or not len(behind):
+    if len(before) < LEAST_BEFORE or not len(behind):
         return CouldNotCheck(("train/loss around the growth of the norm",))
     was, was_error = level(before.values[-max(5, len(before) // 10) :])
     finite = behind.finite().values
     now, now_error = level(finite[len(finite) // 2 :] if len(finite) >= 6 else finite)
     error = math.hypot(was_error, 0.0 if math.isnan(now_error) else now_error)
-    # 3 standard errors: one comparison, chosen at the point where the norms grew
-    if not dead and not now - was > 3 * error:
+    # 3 standard errors: one comparison, chosen at the point where the norms grew; of few points Student's quantile
+    points = min(max(5, len(before) // 10), len(finite))
+    limit = error * (3.0 if points >= MANY else student_quantile(3.0, max(1, points - 2)))
+    if not dead and not now - was > limit:
         return Clear("the norm grew but the loss did not worsen")
     peak = offset + start + int(np.argmax(good.values[offset + start :]))
     factor = float(good.values[peak] / math.exp(settled[start]))
@@ -103,7 +110,7 @@ def check(case: Case) -> Outcome:
                 (update, int(loss.updates[-1])),
                 "rise of its level",
                 math.inf if dead else now - was,
-                3 * error,
+                limit,
                 loss.source(len(loss) - 1),
             ),
         ),

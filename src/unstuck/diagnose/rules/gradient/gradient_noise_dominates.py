@@ -3,19 +3,19 @@
 Finds
 A fresh run with a batch far below the critical batch size, whose loss has made no progress beyond noise over its
 second half although it is far from a floor, and whose scatter from point to point exceeds all progress of that half
-many times. Where tokens cannot be counted: a fresh run of one sample per update whose progress, while the learning rate
-was at least half of its peak, does not stand out from its noise.
+many times. Whatever the task: a fresh run of one sample per update whose progress, while the learning rate was at least
+half of its peak, is less than two scatters of one logged loss.
 
 Why it matters
 At a batch far below the noise scale each update is mostly noise; with a learning rate made for larger batches the
 loss stalls at a level set by the noise.
 
 Evidence needed
-Batch size and context (tokens per update), 60 points of the training loss, a vocabulary. Of other tasks the batch size
-and 15 points at a high learning rate.
+Batch size and context (tokens per update), 30 points of the training loss, a vocabulary. Of a batch of one, 8 points of
+the training loss at a high learning rate.
 
 Not when
-A small batch whose loss still falls: noisy but sound (a small batch is sample-efficient at a fitting learning rate). A
+A small batch whose loss falls: noisy but sound (a small batch is sample-efficient at a fitting learning rate). A
 pretrained start, whose flat curve is ordinary. With an annealed learning rate, whose end is flat anyway, or
 too few points to say more than that no progress shows, it is a note.
 
@@ -34,11 +34,12 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.few_points import fall_of_line
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import fall, false_alarm_z, noise_sd
+from unstuck.diagnose.statistics import fall, noise_sd
 from unstuck.runs import Series
 
-MIN_POINTS = 60  # 30 in the second half, 10 in each of its outer thirds
+MIN_POINTS = 30  # 15 in the second half, 5 in each of its outer thirds
 FAR_BELOW = 0.01  # a hundredth of the critical batch: 99 % of an update's squared length is noise (McCandlish eq. 2.9)
 # Kaplan's law is for tokens of GPT-2's vocabulary; another one's nats are scaled by the two vocabularies' ln V: an
 # assumption. Measured at 1.6-2.0 nats a character: 1,900-8,400 tokens (benchmarks/noise_scale.py, docs/LOG.md). There
@@ -49,7 +50,11 @@ FLOOR_SHARE = 0.35  # of ln V: half of the unigram entropy; a loss below it has 
 # Samples, assumption: McCandlish et al. measured tens at the start of MNIST, their smallest task, and hundreds to many
 # thousands later and elsewhere. A hundredth of it is a batch of one.
 CRITICAL_SAMPLES = 100
-LEAST_IN_WINDOW = 15  # its outer thirds are 5 points each
+LEAST_IN_WINDOW = 8  # a line through them leaves 6 degrees of freedom: their scatter within 30 %
+ENOUGH_IN_WINDOW = 15  # its outer thirds are 5 points each
+# Scatters of one logged loss that 15 points hide: 3.1 standard errors of a difference of two means of 5. The ratio
+# stays with fewer points and with more: a longer log shows a smaller fall, and makes no update less noisy.
+HIDES = 3.1 * math.sqrt(2 / 5)
 LEARNT = 0.05  # of the first loss: learnt, as far as a curve can show (see loss-plateau)
 
 
@@ -61,7 +66,8 @@ def check(case: Case) -> Outcome:
     if tokens is None or case.chance is None or not case.is_token_loss:
         return _by_samples(case, loss)
     if len(loss) < MIN_POINTS:
-        return CouldNotCheck((f"{MIN_POINTS} points of train/loss",))
+        by_samples = _by_samples(case, loss)
+        return by_samples if isinstance(by_samples, Found) else CouldNotCheck((f"{MIN_POINTS} points of train/loss",))
     half = loss.values[len(loss) // 2 :]
     level = float(half.mean())
     scaled = level * math.log(KAPLAN_VOCABULARY) / case.chance
@@ -72,8 +78,11 @@ def check(case: Case) -> Outcome:
         return Clear("not a fresh model")
     fell, error = fall(half)
     scatter = noise_sd(half)
-    if fell > 2 * error or level < FLOOR_SHARE * case.chance:
-        return Clear("the loss still falls, or is near its floor")
+    if level < FLOOR_SHARE * case.chance:
+        return Clear("the loss is near its floor")
+    if fell > 2 * error:  # as it does where the rate is annealed, whatever the batch
+        while_high = _by_samples(case, loss) if case.annealed else None
+        return while_high if isinstance(while_high, Found) else Clear("the loss still falls")
     # progress not shown at 2 standard errors, and even the most that the data allow is small against the scatter
     stalled = not case.annealed and scatter >= SCATTER_OVER_PROGRESS * max(abs(fell), error)
     first, last = int(loss.updates[len(loss) // 2]), int(loss.updates[-1])
@@ -103,22 +112,28 @@ def _by_samples(case: Case, loss: Series) -> Outcome:
     window = _at_high_rate(case, loss)
     if len(window) < LEAST_IN_WINDOW:
         return CouldNotCheck((f"{LEAST_IN_WINDOW} points of train/loss at a high learning rate",))
-    fell, error = fall(window.values)
-    scatter, limit = noise_sd(window.values), false_alarm_z(1)
-    if scatter == 0 or fell > limit * error or float(window.values.mean()) < LEARNT * float(loss.values[0]):
-        return Clear("the loss falls beyond its noise, or is near zero")
+    scatter = noise_sd(window.values)
+    if len(window) >= ENOUGH_IN_WINDOW:
+        fell, error = fall(window.values)
+    else:
+        fell, slope_error = fall_of_line(window.values)
+        fell *= 2 / 3  # between the centres of the outer thirds, as `fall`
+        scatter = slope_error * math.sqrt(len(window) / 12)  # of a long line: sd x sqrt(12 / n)
+        error = slope_error * 2 / 3
+    if scatter == 0 or fell > HIDES * scatter or float(window.values.mean()) < LEARNT * float(loss.values[0]):
+        return Clear("the loss falls by more than it scatters, or is near zero")
     stalled = fell < 2 * error and scatter >= SCATTER_OVER_PROGRESS * max(abs(fell), error)
     span = (int(window.updates[0]), int(window.updates[-1]))
     return Found(
         title=f"{samples:g} sample per update: at a high rate the loss fell by {max(0.0, fell):.2g}, "
-        f"which a scatter of {scatter:.2g} hides",
+        f"against a scatter of {scatter:.2g}",
         evidence=(
             Evidence(
                 "train/loss",
                 span,
-                "fall at a high rate, in its standard errors",
-                fell / error if error else 0.0,
-                limit,
+                "fall at a high rate, in scatters of one point",
+                fell / scatter,
+                HIDES,
                 window.source(-1),
             ),
         ),

@@ -10,13 +10,14 @@ A run can survive a learning rate that is too high and end far above what it cou
 updates is often permanent.
 
 Evidence needed
-`train/loss` over at least 24 points and `lr/<group>` (or a configured learning rate); the optimizer for a published
-scale. Of a classifier 5 rows do where the rate is three times the highest published one and the loss rose.
+`train/loss` over at least 12 points and `lr/<group>` (or a configured learning rate); the optimizer for a published
+scale. 5 rows do where the rate is three times the highest published one and nothing was learnt, 8 where three rows lie
+far above the first (or, at such a rate, stand still), 3 where the loss doubles from row to row until it is not finite.
 
 Not when
 Losses are not finite because of fp16 overflow (gradient norms infinite at a loss that was falling), a spike recovers
 within a few points, warm restarts raise both on purpose, a resume changed data or stage there, or the loss is merely
-noisy.
+noisy; the loss ends at exactly 0. At frequencies at a rate that some recipe has it is a note.
 
 Remedy
 Lower the peak to the published value, by a factor of 3 at a time where none is known; keep or add a warm-up.
@@ -28,43 +29,44 @@ Stability, arXiv 2103.00065. Gilmer et al., arXiv 2110.04369. Scales: `unstuck.d
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from unstuck.diagnose import statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.guessing import classes_of
-from unstuck.diagnose.lr_curve import flat_since_half, near_frequencies, rise_from_noise, stood_since_start
+from unstuck.diagnose.lr_curve import (
+    LEAST_ROWS,
+    MANY,
+    flat_since_half,
+    near_frequencies,
+    rise_from_noise,
+    stood_since_start,
+    validation_stands,
+)
+from unstuck.diagnose.lr_few_rows import (
+    AT_PEAK,
+    BLOW_UP,
+    EARLY,
+    FAR_OVER,
+    Sign,
+    by_epochs,
+    humped,
+    ran_away,
+    rates_of,
+    towers,
+)
 from unstuck.diagnose.lr_readings import number
-from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
-from unstuck.diagnose.scales import Scale, highest_scale
-from unstuck.diagnose.unmoved import declared_factor
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.scales import Scale, highest_scale, phase_of
+from unstuck.diagnose.unmoved import begins_as, declared_factor, scale_as_begun
 from unstuck.runs import Series
 
 Floats = npt.NDArray[np.float64]
 
-LEAST_POINTS = 24
-FAR_OVER = 3.0  # times the highest published value
+LEAST_FEW = 5  # ours: a first row, a last three, and one between
+LEAST_TREND = 12  # ours: two windows of the trend and their noise
 STUCK_OVER = 5.0  # times the typical value, where the loss also is stuck at frequencies
-# A blow-up leaves the start by a tenth of it and by what noise gives once in a thousand runs.
-BLOW_UP = 0.1
-EARLY = 0.1  # of the run: warm-ups are 1 to 10 % of a run in the published recipes
-LEAST_ROWS = 5  # ours: a first row, a last three, and one between
-HALF_GUESSED = 0.5  # ours: of ln K; a classifier that has learned half of it did not fail for its step size
-AT_PEAK = 0.5  # "at its peak": at least half of it
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One pattern: what it is in words, the evidence, and how sure."""
-
-    says: str
-    evidence: Evidence
-    confidence: float
-    severity: Severity
+LEAST_LEFT = 0.1  # ours: of the first row; a run that has learned nine tenths did not fail for its step size
 
 
 @rule(
@@ -76,6 +78,7 @@ class Sign:
         "loss-oscillating",
         "loss-spike",
         "gradient-exploding",
+        "gradient-vanishing",
         "loss-not-finite",
         "loss-plateau",
         "loss-at-chance",
@@ -92,23 +95,17 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(tuple(n for n, v in (("train/loss", case.loss), ("lr", lr)) if v is None))
     peak = float(lr.values.max()) if lr is not None else float(str(configured))
     scale = highest_scale(case, group_algorithm=case.lr_algorithm)
-    coarse = len(case.loss) < LEAST_POINTS
-    if coarse and len(case.loss) < LEAST_ROWS:
-        return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
+    if phase_of(case) == "fine-tuning" and begins_as(case) == "fresh":
+        scale = scale_as_begun(case)
     if _fp16_overflow(case):
         return Clear("half precision overflowed: the step size is not the cause")
+    if not float(np.median(case.loss.values[-max(3, len(case.loss) // 10) :])):
+        return Clear("the loss ends at exactly 0, where no step size brings it")
     # Published scales are base rates. Tables of embeddings take a factor on top (modded-nanogpt: 0.3).
     base = peak / max(1.0, declared_factor(case))
-    sign = (
-        _by_epochs(case, case.loss, scale, base)
-        if coarse
-        else _blow_up(case, scale, base)
-        or _follows(case)
-        or _diverged_at_peak(case, scale, base)
-        or _stuck(case, scale, base)
-    )
-    if sign is None and coarse:
-        return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
+    sign = _sign(case, case.loss, scale, base)
+    if sign is None and len(case.loss) < LEAST_TREND:
+        return CouldNotCheck((f"{LEAST_TREND} points of train/loss",))
     if sign is None:
         return Clear("the loss does not show a step size that is too large")
     over = ""
@@ -120,28 +117,26 @@ def check(case: Case) -> Outcome:
         facts["factor"] = scale.typical / base
     title = f"At a peak learning rate of {number(peak)}{over} {sign.says}"
     detail = f"Published: {scale.source}." if scale is not None else ""
-    return Found(title, (sign.evidence,), sign.confidence, sign.severity, detail, facts)
+    severity = sign.severity
+    if case.sequences_per_update == 1 and not over and severity == "error":
+        severity = "warning"  # a batch of one bears less than any other: which of the two to change is open
+        detail = f"The batch is one sample: a larger one may bear this rate. {detail}".strip()
+    return Found(title, (sign.evidence,), sign.confidence, severity, detail, facts)
 
 
-def _by_epochs(case: Case, loss: Series, scale: Scale | None, peak: float) -> Sign | None:
-    """A rate far over any published one, and a classifier not below half of guessing whose loss rose after a first row.
-
-    Of a few rows the noise cannot be known; of a sound run each is a mean over an epoch, and they come down.
-    """
-    classes = classes_of(case)
-    if scale is None or classes is None or peak < FAR_OVER * scale.high:
-        return None
-    first, end = float(loss.values[0]), float(np.median(loss.values[-3:]))
-    if end < first or end < HALF_GUESSED * math.log(classes):
-        return None
-    span = (int(loss.updates[0]), int(loss.updates[-1]))
-    says = (
-        f"the loss goes from {first:.4g} in the first row to {end:.4g} in the last three (guessing costs "
-        f"{math.log(classes):.4g})"
-    )
-    evidence = Evidence("train/loss", span, "level at the end, against the first row", end, first,
-                        loss.source(len(loss) - 1))  # fmt: skip
-    return Sign(says, evidence, 0.8, "error")
+def _sign(case: Case, loss: Series, scale: Scale | None, peak: float) -> Sign | None:
+    """The first pattern that the number of points lets be told, the plainest first."""
+    n = len(loss)
+    found = ran_away(case)
+    if n >= MANY:
+        found = found or _blow_up(case, scale, peak)
+    elif n >= LEAST_FEW:
+        found = found or towers(loss, scale, peak) or by_epochs(case, loss, scale, peak)
+    if LEAST_ROWS <= n < MANY:
+        found = found or humped(case, loss)
+    if n >= LEAST_TREND:
+        found = found or _follows(case) or _diverged_at_peak(case, scale, peak)
+    return found or (_stuck(case, scale, peak) if n >= LEAST_FEW else None)
 
 
 def _fp16_overflow(case: Case) -> bool:
@@ -150,15 +145,6 @@ def _fp16_overflow(case: Case) -> bool:
     if case.setting("precision") != "float16" or norms is None:
         return False
     return bool((~np.isfinite(norms.values)).any())
-
-
-def _rates(case: Case) -> Floats | None:
-    """The learning rate at the points of the loss, shape (n,); a constant schedule may be configured only."""
-    if case.loss is None:
-        return None
-    if case.lr is not None and len(case.lr) >= 2:
-        return np.interp(case.loss.updates.astype(np.float64), case.lr.updates.astype(np.float64), case.lr.values)
-    return None
 
 
 def _blow_up(case: Case, scale: Scale | None, peak: float) -> Sign | None:
@@ -193,7 +179,7 @@ def _blow_up(case: Case, scale: Scale | None, peak: float) -> Sign | None:
 
 def _follows(case: Case) -> Sign | None:
     """A rise while the rate climbs or is at its peak, undone when the rate falls."""
-    rates = _rates(case)
+    rates = rates_of(case)
     if case.loss is None or case.loss_trend is None or rates is None or case.setting("schedule") == "restarts":
         return None
     trend, updates = case.loss_trend.values, case.loss.updates
@@ -208,8 +194,8 @@ def _follows(case: Case) -> Sign | None:
     low = int(np.argmin(before))
     top = low + int(np.argmax(trend[low : last + 1]))
     rise = float(trend[top] - trend[low])
-    noise = case.loss_noise if case.loss_noise > 0 else 0.0
-    limit = max(statistics.false_alarm_z(len(trend)) * noise, BLOW_UP * abs(float(trend[low])))
+    learnt = max(0.0, float(case.loss.values[0]) - float(trend[low]))
+    limit = max(_least_rise(case, len(trend)), BLOW_UP * max(abs(float(trend[low])), learnt))
     came_down = float(trend[-1]) <= float(trend[low]) + 0.5 * rise
     # a plateau of high loss, not one spike: at least a tenth of the points at high rate lie above the half-way level
     lasting = np.mean(trend[low : last + 1] > trend[low] + 0.5 * rise) >= 0.1
@@ -224,16 +210,27 @@ def _follows(case: Case) -> Sign | None:
     return Sign(says, evidence, 0.9, "error")
 
 
+def _z(points: int) -> float:
+    """Standard deviations that the noise of so many points hardly passes; of few the second half does not know its."""
+    z = statistics.false_alarm_z(points)
+    return z if points >= MANY else statistics.student_z(z, points // 2)
+
+
+def _least_rise(case: Case, points: int) -> float:
+    """What noise lifts the trend by, once in a thousand runs."""
+    return _z(points) * (case.loss_noise if case.loss_noise > 0 else 0.0)
+
+
 def _diverged_at_peak(case: Case, scale: Scale | None, peak: float) -> Sign | None:
     """The loss leaves its best level for good while the rate still climbs or stands at its highest."""
-    rates = _rates(case)
+    rates = rates_of(case)
     if case.loss is None or case.loss_trend is None:
         return None
     values, trend, updates = case.loss.values, case.loss_trend.values, case.loss.updates
     best = int(np.argmin(trend))
     if len(trend) - best < 4:
         return None
-    z = statistics.false_alarm_z(len(trend))
+    z = _z(len(trend))
     noise = case.loss_noise if case.loss_noise > 0 else 0.0
     noise = min(noise, statistics.noise_sd(values[: best + 1]) if best >= 5 else noise)
     descent = max(float(values[0]) - float(trend[best]), 0.0)
@@ -259,29 +256,47 @@ def _diverged_at_peak(case: Case, scale: Scale | None, peak: float) -> Sign | No
 
 
 def _stuck(case: Case, scale: Scale | None, peak: float) -> Sign | None:
-    """Far over the published scale, and nothing learned beyond frequencies or nothing since half the run."""
+    """Far over the published scale, and nothing learned beyond frequencies or nothing since half the run.
+
+    Targets that do not belong to their inputs leave a loss at frequencies as well: at a rate that some recipe has it is
+    a note.
+    """
     if case.loss is None or case.loss_trend is None or scale is None or peak < STUCK_OVER * scale.typical:
         return None
+    far = peak >= FAR_OVER * scale.high
     level = float(case.loss_trend.values[-1])
     span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
     source = case.loss.source(len(case.loss) - 1)
+    at_end = Evidence("train/loss", span, "level at the end", level, None, source)
     stuck = flat_since_half(case, against=level)
-    flat = flat_since_half(case)
-    stands = flat is not None and flat[0]
-    if near_frequencies(case, level) and stuck is not None and stuck[0]:
+    if near_frequencies(case, level) and ((stuck is not None and stuck[0]) or validation_stands(case)):
         says = f"the loss stands at {level:.4g}, no better than frequencies give"
-        return Sign(says, Evidence("train/loss", span, "level at the end", level, None, source), 0.88, "error")
+        return Sign(says, at_end, 0.88 if far else 0.5, "error" if far else "note")
     if case.chance is None and case.start in (None, "fresh") and stood_since_start(case):
         says = f"the loss fell to {level:.4g} in the first tenth of the run and has stood there since"
-        return Sign(says, Evidence("train/loss", span, "level at the end", level, None, source), 0.8, "error")
-    middle = float(case.loss_trend.values[len(case.loss) // 2])
-    if peak >= FAR_OVER * scale.high and near_frequencies(case, middle):
+        return Sign(says, at_end, 0.8 if far else 0.5, "error" if far else "note")
+    if not far:
+        return None
+    n = len(case.loss)
+    # of few rows those just past the half: a trend over five of them lies above a curve that bends
+    few = case.loss.values[n // 2 : n // 2 + 3]
+    middle = float(case.loss_trend.values[n // 2]) if n >= MANY else float(np.median(few))
+    if near_frequencies(case, middle):
         says = f"the loss is {middle:.4g} after half of the run, no better than frequencies give"
         half = (span[0], (span[0] + span[1]) // 2)
         return Sign(
             says, Evidence("train/loss", half, "level after half of the run", middle, None, source), 0.85, "error"
         )
-    if peak >= FAR_OVER * scale.high and stands and flat is not None:
+    if level < LEAST_LEFT * float(case.loss.values[0]):
+        return None
+    flat = flat_since_half(case)
+    if flat is not None and flat[0]:
         says = f"the loss has stood at {level:.4g} since half of the run"
         return Sign(says, Evidence("train/loss", span, "fall in the second half", flat[1], None, source), 0.85, "error")
+    if case.val is not None and validation_stands(case):
+        stands = float(np.median(case.val.values[len(case.val) // 3 :]))
+        says = f"the validation loss has stood at {stands:.4g} since the first third of the run"
+        reach = (int(case.val.updates[len(case.val) // 3]), int(case.val.updates[-1]))
+        evidence = Evidence("val/loss", reach, "level", stands, None, case.val.source(len(case.val) - 1))
+        return Sign(says, evidence, 0.8, "error")
     return None

@@ -3,17 +3,17 @@
 Finds
 A loss that falls far more slowly than the task allows, without any instability, at a learning rate less than a third
 of the lowest one published for this optimizer, model size and phase; or a language model that is no better than
-frequencies because the learning rates of all its updates add up to less than its weights measured at the start; or one
-that does not fall at all at a learning rate logged as 0 throughout.
+frequencies, or a loss that falls in proportion to the learning rates of all its updates, where these add up to less
+than the weights measured at the start; or one that does not fall at all at a learning rate logged as 0 throughout.
 
 Why it matters
 The run is healthy to look at and buys nothing: the same compute at the published rate would be done with the part of
 the curve that this run will never reach. Incident I2 lowered its rate four times in this direction.
 
 Evidence needed
-`train/loss` over at least 24 points and `lr/<group>`, the optimizer, and the phase (from scratch, fine-tuning, LoRA):
-told by the settings or by a first loss near ln V (of characters, above their entropy). The sum of the rates, of Adam
-and its kin, and a rate of 0 need no scale.
+`train/loss` over at least 8 points, `lr/<group>` or the configured learning rate, the optimizer, and the phase (from
+scratch, fine-tuning, LoRA): told by the settings, by a size that nobody publishes, or by a first loss near ln V (of
+characters, above their entropy). The sum of the rates, of Adam and its kin, and a rate of 0 need no scale.
 
 Not when
 No published scale is known for the case; the loss falls although 0 is logged (a rate rounded in print); it has done
@@ -32,16 +32,29 @@ would take at this rate: `unstuck.diagnose.projection`.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from unstuck.diagnose import statistics
+from unstuck.diagnose import few_points, statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_curve import FREQUENCY_SHARE, applied, near_frequencies, ramp
+from unstuck.diagnose.learning_rates import ADAMS
+from unstuck.diagnose.lr_curve import FREQUENCY_SHARE, HIDDEN, MANY, applied, near_frequencies, ramp
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.projection import Reach, rates_of, reach, seconds_per_update
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.scales import optimizer_of, phase_of, published_scale
-from unstuck.diagnose.unmoved import INITIAL_SD, declared_factor, unmoved
+from unstuck.diagnose.scales import optimizer_of, phase_of
+from unstuck.diagnose.statistics import Floats
+from unstuck.diagnose.unmoved import (
+    INITIAL_SD,
+    begins_as,
+    declared_factor,
+    far_enough,
+    initial_sd,
+    scale_as_begun,
+    sum_of_rates,
+    unmoved,
+)
 from unstuck.runs import Series
 
 # Published ranges are rules of thumb; a third below the lowest is outside what any of them has tried.
@@ -50,7 +63,7 @@ WELL_UNDER = 1 / 3
 # second half of the accumulated rate is at least half of that over the first (an exponential approach that has gone
 # one time constant has 0.37 there, a power law less).
 STRAIGHT = 0.5
-LEAST_POINTS = 24
+LEAST_POINTS = 8  # the last two thirds are six: their noise about a line has 4 degrees of freedom
 LEAST_UPDATES = 100  # any run this short is only a test
 STILL_ON = 0.5  # of the peak: a pace is told of a run whose rate is still on (ours)
 
@@ -60,27 +73,30 @@ def check(case: Case) -> Outcome:
     lrs = applied(case)
     if not lrs and (zero := _zero(case)) is not None:
         return zero
-    missing = [name for name, there in (("lr", bool(lrs)), ("train/loss", case.loss is not None)) if not there]
-    if missing or case.loss is None or case.lr is None:
-        return CouldNotCheck(tuple(missing))
+    configured = float(case.setting("learning_rate") or 0.0)
+    rated = bool(lrs) if case.lr is not None else configured > 0
+    if case.loss is None or not rated:
+        missing = (("train/loss", case.loss is not None), ("lr", rated))
+        return CouldNotCheck(tuple(name for name, there in missing if not there))
     if len(case.loss) < LEAST_POINTS:
         return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
     if int(case.loss.updates[-1]) - int(case.loss.updates[0]) < LEAST_UPDATES:
         return Clear("too short to be called slow")
-    climb = ramp(case.lr)
-    if climb is not None and climb.open and case.setting("learning_rate"):
+    climb = None if case.lr is None else ramp(case.lr)
+    if climb is not None and climb.open and configured:
         return Clear("the learning rate is still in its warm-up")
-    outcome = _by_scale(case, case.loss, case.lr)
-    return outcome if isinstance(outcome, Found) else _still(case, case.loss, case.lr) or outcome
+    outcome = _by_scale(case, case.loss, configured if case.lr is None else float(case.lr.values.max()))
+    if isinstance(outcome, Found) or case.lr is None:
+        return outcome
+    return _still(case, case.loss, case.lr) or _crept(case, case.loss, case.lr) or outcome
 
 
-def _by_scale(case: Case, loss: Series, lr: Series) -> Outcome:
-    """Far under what is published, and a loss that shows it."""
-    phase = phase_of(case)
-    scale = published_scale(case, group_algorithm=case.lr_algorithm)
+def _by_scale(case: Case, loss: Series, peak: float) -> Outcome:
+    """Far under what is published, and a loss that shows it. `peak`: as logged, or as configured where none is."""
+    phase = begins_as(case)
+    scale = scale_as_begun(case)
     if scale is None:
         return CouldNotCheck(("optimizer",) if optimizer_of(case) is None else ("a published scale for this case",))
-    peak = float(lr.values.max())
     limit = scale.low * WELL_UNDER
     if peak >= limit:
         return Clear(f"the peak of {number(peak)} is not under the published scale from {number(scale.low)}")
@@ -94,13 +110,10 @@ def _by_scale(case: Case, loss: Series, lr: Series) -> Outcome:
         f"The peak learning rate {number(peak)} is {scale.typical / peak:.3g} times below what is published for "
         f"{optimizer_of(case)} {told} ({number(scale.low)} to {number(scale.high)}), and {statistic}"
     )
-    top = int(np.argmax(lr.values))
-    at = int(lr.updates[top])
     evidence = (
-        Evidence(lr.name, (at, at), "peak learning rate, against a third of the lowest published", peak, limit,
-                 lr.source(top)),
+        _peak(case, peak, limit),
         Evidence("train/loss", span, statistic, value, threshold, loss.source(len(loss) - 1)),
-    )  # fmt: skip
+    )
     facts: dict[str, object] = {
         "applied_lr": peak,
         "published_lr": scale.typical,
@@ -118,6 +131,18 @@ def _by_scale(case: Case, loss: Series, lr: Series) -> Outcome:
         said = pace.said(seconds_per_update(case))
         detail += f" {said[0].upper()}{said[1:]}; token frequencies alone give as much."
     return Found(title, evidence, confidence, None, detail, facts)
+
+
+def _peak(case: Case, peak: float, limit: float) -> Evidence:
+    """Where the log, or else the configuration, has the highest rate."""
+    said = "peak learning rate, against a third of the lowest published"
+    if case.lr is None:
+        return Evidence(
+            "learning_rate", (0, case.run.updates), said, peak, limit, case.run.settings["learning_rate"].source
+        )
+    top = int(np.argmax(case.lr.values))
+    at = int(case.lr.updates[top])
+    return Evidence(case.lr.name, (at, at), said, peak, limit, case.lr.source(top))
 
 
 def _still(case: Case, loss: Series, lr: Series) -> Found | None:
@@ -147,6 +172,36 @@ def _still(case: Case, loss: Series, lr: Series) -> Found | None:
     return Found(title, evidence, 0.88, None, "", facts)
 
 
+def _crept(case: Case, loss: Series, lr: Series) -> Found | None:
+    """Weights that hardly left their start, and a loss that fell in proportion to the learning rates added up."""
+    started, straightness = initial_sd(case), _straightness(case)
+    if started is None or straightness is None or straightness < STRAIGHT or not far_enough(case, lr):
+        return None
+    algorithms = {case.algorithm_of(group) or optimizer_of(case) for group in case.run.learning_rates()}
+    moved = sum_of_rates(lr) / declared_factor(case)
+    if not algorithms <= ADAMS or moved >= started or _unstable(case):
+        return None
+    span, base = (int(lr.updates[0]), int(lr.updates[-1])), float(lr.values.max()) / declared_factor(case)
+    title = (
+        f"At a peak learning rate of {number(base)} the learning rates of all {span[1]:,} updates add up to "
+        f"{moved:.2g}: no weight can have moved farther, less than the {started:.2g} that weights of this size start "
+        "with, and the loss fell in proportion to them to the end"
+    )
+    said = "sum of the learning rates, against the standard deviation of weights at the start"
+    reach = (int(loss.updates[0]), int(loss.updates[-1]))
+    evidence = (
+        Evidence(lr.name, span, said, moved, started, lr.source(int(np.argmax(lr.values)))),
+        Evidence("train/loss", reach, "fall over the second half of the accumulated rate, over the first", straightness,
+                 STRAIGHT, loss.source(len(loss) - 1)),
+    )  # fmt: skip
+    facts: dict[str, object] = {"applied_lr": base, "moved": moved, "phase": "fresh"}
+    scale = scale_as_begun(case)
+    if scale is not None and base < scale.typical:
+        facts |= {"published_lr": scale.typical, "published_low": scale.low, "published_high": scale.high}
+        facts["factor"] = scale.typical / base
+    return Found(title, evidence, 0.8, None, "", facts)
+
+
 def _pace(case: Case) -> Reach | None:
     """When the run would come down to what token frequencies alone give; None where it has, or where nobody can say."""
     if case.loss is None or case.loss_trend is None:
@@ -167,13 +222,14 @@ def _zero(case: Case) -> Found | None:
     if rates is None or loss is None or len(rates) < LEAST_POINTS or len(loss) < LEAST_POINTS or rates.values.any():
         return None
     span = (int(rates.updates[0]), int(rates.updates[-1]))
-    fall, error = statistics.fall(loss.values)
-    limit = statistics.false_alarm_z(1) * error
+    fall, limit = _fall(loss.values)
     if span[1] - span[0] < LEAST_UPDATES or fall > limit:
         return None
     evidence = (
         Evidence(rates.name, span, "largest learning rate", 0.0, None, rates.source(0)),
-        Evidence("train/loss", span, "fall from the first to the last third", fall, limit, loss.source(len(loss) - 1)),
+        Evidence(
+            "train/loss", span, "fall from the first rows to the last third", fall, limit, loss.source(len(loss) - 1)
+        ),
     )
     title = f"The learning rate is 0 at each of {len(rates)} logged updates, and the loss has not fallen"
     return Found(title, evidence, 0.95, None, "", {"applied_lr": 0.0, "phase": phase_of(case)})
@@ -181,17 +237,16 @@ def _zero(case: Case) -> Found | None:
 
 def _slowness(case: Case, phase: str | None) -> tuple[str, float, float] | None:
     """(what shows that the loss falls too slowly, its value, its threshold), None where it does not."""
-    if case.loss is None or case.loss_trend is None or case.lr is None:
+    if case.loss is None or case.loss_trend is None:
         return None
     values, trend = case.loss.values, case.loss_trend.values
-    fall, error = statistics.fall(values)
-    z = statistics.false_alarm_z(1)
+    fall, noise = _fall(values)
     if _unstable(case):
         return None
     if phase != "fresh" and _validation_improves(case):
         return None
-    if fall <= z * error:
-        return "the loss has not fallen beyond its noise", fall, z * error
+    if fall <= noise and (len(values) >= MANY or noise < HIDDEN * abs(float(trend[-1]))):
+        return "the loss has not fallen beyond its noise", fall, noise
     if phase == "fresh" and near_frequencies(case, float(trend[-1])):
         level = float(trend[-1])
         return f"the loss is still {level:.4g}, no better than frequencies give", level, level
@@ -201,13 +256,30 @@ def _slowness(case: Case, phase: str | None) -> tuple[str, float, float] | None:
     return None
 
 
+def _fall(values: Floats) -> tuple[float, float]:
+    """How far the loss fell over the run, and what noise reaches once in a thousand times.
+
+    From the first to the last third; of few rows from the first, in which most of a sound run's fall lies, to the last
+    third, with the noise about a line through the last two.
+    """
+    if len(values) >= MANY:
+        fall, error = statistics.fall(values)
+        return fall, statistics.false_alarm_z(1) * error
+    third = max(2, len(values) // 3)
+    end = values[-third:]
+    error = few_points.error_about_line(values[third:]) * math.sqrt(1 + 1 / len(end))
+    z = few_points.student_quantile(statistics.false_alarm_z(1), len(values) - third - 2)
+    return float(values[0] - end.mean()), z * error
+
+
 def _unstable(case: Case) -> bool:
     """The loss rose by more than its noise and a tenth: whatever ails it is another rule's."""
     if case.loss_trend is None:
         return False
     trend = case.loss_trend.values
     rose = float((trend - np.minimum.accumulate(trend)).max())
-    return rose > max(statistics.false_alarm_z(1) * case.loss_noise, 0.1 * abs(float(trend[0])))
+    noise = 0.0 if math.isnan(case.loss_noise) else case.loss_noise
+    return rose > max(statistics.false_alarm_z(1) * noise, 0.1 * abs(float(trend[0])))
 
 
 def _validation_improves(case: Case) -> bool:
@@ -223,7 +295,10 @@ def _validation_improves(case: Case) -> bool:
 
 
 def _straightness(case: Case) -> float | None:
-    """Fall over the second half of the accumulated learning rate, over the fall in the first half."""
+    """Fall over the second half of the accumulated learning rate, over the fall in the first half.
+
+    Of few rows the least ratio that their noise leaves possible.
+    """
     if case.loss is None or case.loss_trend is None or case.lr is None:
         return None
     x = case.loss.updates.astype(np.float64)
@@ -233,4 +308,8 @@ def _straightness(case: Case) -> float | None:
         return None
     start, middle, end = np.interp([0.05 * done[-1], 0.5 * done[-1], 0.95 * done[-1]], done, case.loss_trend.values)
     first, second = float(start - middle), float(middle - end)
+    if len(x) < MANY:  # two values each, of noise about a parabola: a loss that falls in proportion hardly bends
+        z = few_points.student_quantile(statistics.false_alarm_z(1), len(x) - 3)
+        slack = z * math.sqrt(2) * few_points.error_about_line(case.loss.values, 2)
+        first, second = first + slack, second - slack
     return second / first if first > 0 else None

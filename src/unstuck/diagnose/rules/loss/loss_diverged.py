@@ -9,7 +9,7 @@ Why it matters
 The weights are worse than they were; going on does not repair it.
 
 Evidence needed
-At least 30 points of the training loss.
+At least 30 points of the training loss; of 10 or more, means over many updates, what no few points hide.
 
 Not when
 A spike that was recovered from; a restart or another stage that the learning rate explains and the loss falls from
@@ -32,9 +32,11 @@ import numpy as np
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import false_alarm_z, level
+from unstuck.diagnose.statistics import false_alarm_z, level, rise_after_best
+from unstuck.runs import Series
 
 MIN_POINTS = 30
+FEWEST, HALF_AFTER = 10, 4  # points, and those after the lowest: two of them are the level at the end
 # A fifth of what was learnt: warm restarts (Loshchilov, Hutter 2017) give back less and regain it.
 LOST_SHARE = 0.2
 LEVEL_SHARE = 0.05  # five times what another seed gives (overfitting.MATERIAL_SHARE)
@@ -55,8 +57,10 @@ def check(case: Case) -> Outcome:
     loss, trend = case.loss, case.loss_trend
     if loss is None or trend is None:
         return CouldNotCheck(("train/loss",))
+    if len(loss) < FEWEST:
+        return CouldNotCheck((f"{FEWEST} points of train/loss",))
     if len(loss) < MIN_POINTS:
-        return CouldNotCheck((f"{MIN_POINTS} points of train/loss",))
+        return _of_few(case, loss)
     n = len(loss)
     tail = max(5, n // 10)
     end, error = level(loss.values[-tail:])
@@ -78,23 +82,53 @@ def check(case: Case) -> Outcome:
     peak = float(trend.values[best:].max())
     if returning > 2 * (error if error == error else 0.0) and end < best_level + (peak - best_level) / 2:
         return Clear("the loss is on its way back")
-    since = int(loss.updates[_leaves(trend.values, best, threshold)])
-    last = int(loss.updates[-1])
+    since = _leaves(trend.values, best, threshold)
+    return _found(case, loss, since, best, (best_level, end), threshold, learnt)
+
+
+def _of_few(case: Case, loss: Series) -> Outcome:
+    """As above, from the lowest point and its neighbours to the later half of what came after it."""
+    values = loss.values
+    rise = rise_after_best(values)
+    if rise is None or len(values) - 1 - rise.best < HALF_AFTER:
+        return Clear("the last points are the lowest")
+    learnt = case.descent > 0 and rise.best > 0
+    if not learnt and rise.best_level <= 0:
+        return Clear("a loss that never fell and is not positive says nothing of learning")
+    least = _least(case, rise.best_level) if learnt else _blown_up(case, rise.best_level, 0.0)
+    threshold = max(rise.threshold, least)
+    peak = float(values[rise.best :].max())
+    if not rise.rise > threshold or values[-1] < (rise.best_level + peak) / 2:
+        return Clear()
+    since = _leaves(values, rise.best, threshold)
+    return _found(case, loss, since, rise.best, (rise.best_level, rise.end_level), threshold, learnt)
+
+
+def _found(
+    case: Case, loss: Series, since: int, best: int, levels: tuple[float, float], threshold: float, learnt: bool
+) -> Found:
+    (best_level, end), n = levels, len(loss)
+    from_update, last = int(loss.updates[since]), int(loss.updates[-1])
     return Found(
         title=f"Loss rose from {best_level:.4g} at update {int(loss.updates[best])} to {end:.4g} and stayed there"
         + ("" if learnt else "; it had never fallen before"),
         evidence=(
             Evidence(
-                "train/loss", (since, last), "level at the end above the best", rise, threshold, loss.source(n - 1)
+                "train/loss",
+                (from_update, last),
+                "level at the end above the best",
+                end - best_level,
+                threshold,
+                loss.source(n - 1),
             ),
         ),
         confidence=0.95,
         facts={
             "best_update": int(loss.updates[best]),
             "best_value": best_level,
-            "rise": rise,
-            "since_update": since,
-            "applied_lr": None if case.lr is None else case.lr.at(since),
+            "rise": end - best_level,
+            "since_update": from_update,
+            "applied_lr": None if case.lr is None else case.lr.at(from_update),
             "level": end,
             "learnt": learnt,
         },

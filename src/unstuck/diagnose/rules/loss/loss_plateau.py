@@ -11,7 +11,8 @@ Why it matters
 Time is being spent on nothing; either the step size hides progress (lower it), or the model has what it can get.
 
 Evidence needed
-30 points of the training loss, or 8 evaluations and the training loss.
+8 points of the training or the validation loss show a stall of most of the run; 30 of the training loss one of its
+last half.
 
 Not when
 The curve is a noisy but falling one, however slowly; the learning rate is near zero at the end (nothing was meant to
@@ -32,6 +33,7 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.few_points import fall_of_line, student_quantile
 from unstuck.diagnose.learning_curve import fit_learning_curve
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.statistics import fall, noise_sd
@@ -39,10 +41,14 @@ from unstuck.runs import Series
 
 MIN_POINTS = 30  # the second half then has 15 points, its outer thirds 5 each
 MIN_EVALUATIONS = 8
+FEW = 5  # points of the last two thirds, of 8 rows: a line leaves 3 degrees of freedom
+FEW_ROWS = 8
+LEAST_UPDATES = 100  # ours: below it a run is a test, and models pause at the frequencies of tokens for longer
 # Smallest fall that the window must have been able to show, as a share of the level: half of what a run of
 # compute-optimal length gains from doubling its updates (Hoffmann et al. 2022: 0.08 per e-fold x ln 2 = 5 %).
 RESOLUTION = 0.025
 FLOOR_SHARE = 0.05  # a twentieth of the first loss: learnt, as far as a curve can show
+CONVERGED = 0.1  # ours: nine tenths of the first loss are learnt, and nothing in the log tells that more can be had
 # The outer thirds of the last half lie at 0.58 and 0.92 of the run: their distance in e-folds.
 E_FOLDS = float(np.log(0.92 / 0.58))
 CARRIED_SHARE = 0.25  # in a sound run most of what training gains carries over to validation
@@ -63,17 +69,67 @@ def check(case: Case) -> Outcome:
     return outcome if isinstance(outcome, Found) else _hardly_moved(case) or outcome
 
 
+def _few(case: Case, loss: Series) -> Outcome:
+    """Few rows: the line through the last two thirds of the run, in the loss of the two that tells it better.
+
+    Twice the window of a long log's thirds, and whichever loss has less noise: one row per epoch shows a stall of most
+    of the run, not one of its end. The same resolution as there.
+    """
+    first, last = int(loss.updates[0]), int(loss.updates[-1])
+    start = first + (last - first) // 3
+    if case.lr is not None:
+        rates = case.lr.between(start, last).values
+        if len(rates) and float(np.median(rates)) < 0.1 * float(case.lr.values.max()):
+            return Clear("the learning rate was near zero")
+    seen: list[tuple[float, float, float, Series]] = []
+    for series in (loss, case.val):
+        window = None if series is None else series.between(start, max(last, case.run.updates))
+        if window is None or len(window) < FEW:
+            continue
+        fell, error = fall_of_line(window.values)
+        level = float(np.median(window.values))
+        if level <= FLOOR_SHARE * float(loss.values[0]):
+            return Clear("the loss is near zero")
+        if fell > student_quantile(2, len(window) - 2) * error:
+            return Clear("still falling")
+        if level > 0 and fell >= -max(
+            RESOLUTION * level, student_quantile(2, len(window) - 2) * error
+        ):  # else it rises
+            seen.append((student_quantile(2, len(window) - 2) * error / level, fell, level, window))
+    if not seen:
+        return CouldNotCheck((f"{MIN_POINTS} points of train/loss that do not rise",))
+    slack, fell, level, window = min(seen, key=lambda one: one[0])
+    needed = RESOLUTION * math.log(max(last, 1) / max(start, 1)) / math.log(2)
+    if fell / level + slack >= needed:
+        return CouldNotCheck((f"{MIN_POINTS} points of train/loss: the noise of few hides a fall",))
+    far = case.chance is not None and case.is_token_loss and level > 0.5 * case.chance and case.start != "pretrained"
+    far = far and (case.run.axis == "epoch" or last >= LEAST_UPDATES)
+    since = int(window.updates[0])
+    what = "Validation" if window.name.startswith("val") else "Training loss"
+    return Found(
+        title=f"{what} has been flat at {level:.4g} since update {since} of {last}",
+        evidence=(
+            Evidence(window.name, (since, last), "fall over the last two thirds, at most", fell + slack * level,
+                     needed * level, window.source(0)),
+        ),
+        confidence=0.7,
+        severity="warning" if far else "note",
+        detail="" if far else "Few rows: the level may be what the model can reach.",
+        facts={"level": level, "since": since, "fell": fell, "noise": slack * level / 2, "expected": None},
+    )  # fmt: skip
+
+
 def _follow(case: Case, loss: Series) -> Outcome:
     """What the last half of the run shows."""
     if (unmoved := _unmoved(case)) is not None:
         return unmoved
-    if len(loss) < MIN_POINTS and not (case.val is not None and len(case.val) >= MIN_EVALUATIONS):
-        return CouldNotCheck((f"{MIN_POINTS} points of train/loss or {MIN_EVALUATIONS} evaluations",))
+    if len(loss) < FEW_ROWS and not (case.val is not None and len(case.val) >= MIN_EVALUATIONS):
+        return CouldNotCheck((f"{FEW_ROWS} points of train/loss or {MIN_EVALUATIONS} evaluations",))
     found = _validation(case)
     if found is not None:
         return found
     if len(loss) < MIN_POINTS:
-        return Clear()
+        return _few(case, loss)
     last, first = int(loss.updates[-1]), int(loss.updates[0])
     window = loss.between((first + last) // 2, last)
     if len(window) < MIN_POINTS // 2:
@@ -84,7 +140,7 @@ def _follow(case: Case, loss: Series) -> Outcome:
         if len(rates) and float(np.median(rates)) < 0.1 * float(case.lr.values.max()):
             return Clear("the learning rate was near zero")
     fell, error = fall(window.values)
-    level = float(np.median(window.values))
+    level, falls = float(np.median(window.values)), fell > 3 * error
     for other in (case.run.get("train/loss_eval"), case.val):  # measured on more tokens: quieter
         late = None if other is None else other.finite().between(int(window.updates[0]), case.run.updates)
         if other is None or late is None or len(late) < 4:
@@ -95,7 +151,7 @@ def _follow(case: Case, loss: Series) -> Outcome:
     if level <= FLOOR_SHARE * float(loss.values[0]):
         return Clear("the loss is near zero")
     # 3 standard errors, one chance in a thousand: it falls, if slowly, and a slow fall may be all that is left to learn
-    if fell > 3 * error:
+    if falls or fell > 3 * error:
         return _stood_still(case) or Clear("still falling")
     # 2 standard errors: the largest fall that the data still allow must be less than half of an ordinary gain
     needed = RESOLUTION * abs(level) * E_FOLDS / np.log(2)
@@ -109,6 +165,7 @@ def _follow(case: Case, loss: Series) -> Outcome:
     # a pretrained model starts near where it can get, and an annealed one ends there: flat is the ordinary curve,
     # unless the text was never learnt (half of ln V is well above any trained model's loss on natural text)
     settled = case.start in ("pretrained", "checkpoint") or case.annealed is True
+    settled = settled or level <= CONVERGED * float(loss.values[0])
     ordinary = settled and not (case.chance and level > 0.5 * case.chance)
     since = _since(case, level, window.updates[0])
     return Found(
@@ -243,6 +300,8 @@ def _validation(case: Case) -> Found | None:
     # the most that the evaluations still allow is a quarter of what training gained: else they cannot tell
     if abs(fell) + 2 * error > CARRIED_SHARE * gap_growth:
         return None
+    if float(train[-1]) > level:  # a regularised or differently scaled training loss, and no memorisation
+        return None
     first, last = int(val.updates[late][0]), int(val.updates[-1])
     return Found(
         title=f"Validation has been flat at {level:.4g} since update {first} while training fell by {gap_growth:.3g}",
@@ -251,6 +310,8 @@ def _validation(case: Case) -> Found | None:
             Evidence("train/loss", (first, last), "fall over the same updates", gap_growth, WARN_GAP * level),
         ),
         confidence=0.8,
+        # training falls by annealing alone while validation is where the data let it be
+        severity="note" if case.annealed else "warning",
         detail="The gap between training and validation grows without buying anything: memorisation, not yet a rise.",
         facts={
             "level": level,

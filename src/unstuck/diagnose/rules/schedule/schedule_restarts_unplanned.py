@@ -10,7 +10,8 @@ Why it matters
 What annealing gained is lost, and the second descent is paid for with updates that were not planned.
 
 Evidence needed
-`lr/<group>`; the schedule's name, or the shape of the rise: a schedule past its end rises smoothly, a restart jumps.
+`lr/<group>`, 5 points; the schedule's name, or the shape of the rise: a schedule past its end rises smoothly, a
+restart jumps.
 
 Not when
 Warm restarts or cycles are configured; a resume planned the schedule anew (a longer run, another rate); a stage began
@@ -35,7 +36,7 @@ from unstuck.diagnose.resumes import planned_anew
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 from unstuck.runs import Series
 
-LEAST_POINTS = 8
+LEAST_POINTS = 5  # the peak, its fall to the end, and a rise
 
 
 @rule(code="SC006", stages="L", severity="error", explains=("loss-plateau", "loss-spike"))

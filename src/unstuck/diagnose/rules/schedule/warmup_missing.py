@@ -65,7 +65,9 @@ def check(case: Case) -> Outcome:
     if float(series.values[0]) < FROM_THE_START * peak:
         return Clear("the learning rate starts below its peak")
     damage = _damage(case, peak)
-    asked = configured is not None and configured > 2 * max(1, int(series.updates[0]))
+    # a schedule that steps with every micro-batch was through its warm-up before the first row: not missing, too fast
+    shortest = (configured or 0.0) / max(1.0, float(case.setting("accumulation") or 1.0))
+    asked = shortest > 2 * max(1, int(series.updates[0]))
     if not asked and damage is None:
         if case.loss is None:
             return CouldNotCheck(("train/loss",))

@@ -53,7 +53,7 @@ BARELY = 0.05  # of ln V, or of the first loss: what a sound language-model run 
 )
 def check(case: Case) -> Outcome:
     lrs = applied(case)
-    planned = case.setting("updates")
+    planned = case.setting("updates") or _by_epochs(case)
     warmup = _configured(case)
     if not lrs and warmup is None:
         return CouldNotCheck(("lr",))
@@ -81,6 +81,14 @@ def check(case: Case) -> Outcome:
     if share <= limit:
         return Clear(f"the warm-up takes {100 * share:.0f} % of the run")
     return _found(case, series, span, length, share, limit)
+
+
+def _by_epochs(case: Case) -> float | None:
+    """The updates planned, where epochs are planned and counted; None where they are not, or of none that is whole."""
+    epoch, planned = case.run.get("epoch"), case.setting("epochs")
+    if epoch is None or not len(epoch) or not planned or not epoch.values[-1] >= 1:
+        return None
+    return max(float(epoch.updates[-1]), float(epoch.updates[-1] * planned / epoch.values[-1]))
 
 
 def _whole(series: Series) -> bool:

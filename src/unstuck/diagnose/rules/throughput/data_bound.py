@@ -9,8 +9,8 @@ The accelerator stands idle that long. At a third, the same run would be done in
 the learning changes.
 
 Evidence needed
-At least 10 points of the data share of the step (`time/data_share`), or of the time spent on data beside the time of a
-step (`time/data_ms`, `time/step_ms`).
+At least 6 points (10 where single updates wait long) of the data share of the step (`time/data_share`), or of the time
+spent on data beside the time of a step (`time/data_ms`, `time/step_ms`).
 
 Not when
 Loading is overlapped, so that the step does not wait for it; only the first updates wait (workers start, caches fill).
@@ -31,12 +31,13 @@ from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.runs import Series
 
-MIN_POINTS = 10
+MIN_POINTS = 6  # the first is the start's; a share that nearly each of the other five has is no accident
+ENOUGH = 10  # below: a single long wait among so few says nothing of how often it comes
 # As throughput-falls: a step 1.2 times as long as without the wait is more than timings scatter, 1.5 times is worth a
 # warning. A share s of waiting makes a step 1 / (1 - s) times as long.
 NOTE = 1 / 6
 WARNING = 1 / 3
-SETTLED = 10  # a tenth of the points at the start: workers start and caches fill
+SETTLED = 10  # a tenth of the points, at least one, at the start: workers start and caches fill
 BURSTS = 0.5  # the usual update waits less than half of the mean: single ones wait long
 
 
@@ -49,13 +50,16 @@ def check(case: Case) -> Outcome:
     n = len(shares)
     if n < MIN_POINTS:
         return CouldNotCheck((f"{MIN_POINTS} points of {series.name}",))
-    shares, weights = shares[n // SETTLED :], weights[n // SETTLED :]
+    settled = max(1, n // SETTLED)
+    shares, weights = shares[settled:], weights[settled:]
     share = float(np.average(shares, weights=weights))
     if share < NOTE:
         return Clear(f"{share:.0%} of the time goes into waiting for data")
     usual = float(np.median(shares))
     bursts = usual < BURSTS * share
-    first, last = int(series.updates[n // SETTLED]), int(series.updates[-1])
+    if bursts and n < ENOUGH:
+        return CouldNotCheck((f"{ENOUGH} points of {series.name}",))
+    first, last = int(series.updates[settled]), int(series.updates[-1])
     told = f"single updates wait long, the usual one {usual:.0%}" if bursts else f"nearly each update does, {usual:.0%}"
     facts: dict[str, object] = {"share": share, "usual_share": usual, "bursts": bursts}
     if together is not None:

@@ -1,14 +1,15 @@
 """Updates get slower over the run.
 
 Finds
-The speed in the last quarter lies below that of the settled beginning by more than noise and by at least a sixth.
+The speed at the end (the last quarter, at least three points) lies below that of the settled beginning by more than
+noise and by at least a sixth.
 
 Why it matters
 A growing list, a leak, a full cache or a hot device: the rest of the run takes longer than planned, and the cause
 usually ends in an out-of-memory error.
 
 Evidence needed
-Tokens per second or time per update, at least 20 points.
+Tokens per second or time per update, at least 7 points; of a few points only a gross change passes their noise.
 
 Not when
 Single slow updates (evaluation, checkpoints); the slow first updates of compilation; a batch or context that grows as
@@ -30,12 +31,25 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.few_points import chance_of_order
 from unstuck.diagnose.planned import switched_between
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import change_points, false_alarm_z, lag1, mad_sd, residuals, student_z
+from unstuck.diagnose.statistics import (
+    Floats,
+    change_points,
+    false_alarm_z,
+    lag1,
+    mad_sd,
+    noise_sd,
+    residuals,
+    student_z,
+)
 from unstuck.runs import Series
 
-MIN_POINTS = 20  # quarters of five; fewer points raise the threshold by Student's t
+LEAST = 3  # points at either end: their median survives one update that held an evaluation or a checkpoint
+ONCE = 1e-3  # as `false_alarm_z`
+MIN_POINTS = 2 * LEAST + 1  # and one for the start; fewer points raise the threshold by Student's t
+ENOUGH = 20  # points: quarters of five, and a trend of 5 points that leaves the noise of one
 # A sixth slower (speed 1 / 1.2): the spread of repeated timings on shared machines is about 10 % (our own benchmarks),
 # so a change of the settled level of twice that is not the neighbours' doing.
 SLOWER = 1.2
@@ -53,13 +67,16 @@ def check(case: Case) -> Outcome:
     if n < MIN_POINTS:
         return CouldNotCheck((f"{MIN_POINTS} points of {series.name}",))
     logs = np.log(times)
-    early, late = logs[n // 10 : n // 10 + n // 4], logs[-(n // 4) :]
-    change = float(np.median(late) - np.median(early))
+    change = _growth(logs)
     rest = residuals(logs)
     r = min(0.9, max(0.0, lag1(rest)))
-    # median of n / 4 points: 1.25 sd / sqrt(n / 4), inflated for autocorrelation; both ends
-    error = 1.25 * mad_sd(rest) * math.sqrt(2 * 4 / n * (1 + r) / (1 - r))
+    # median of m points: 1.25 sd / sqrt(m), inflated for autocorrelation; both ends. A trend follows few points and
+    # leaves little of their noise, second differences leave all of it.
+    noise = mad_sd(rest) if n >= ENOUGH else max(mad_sd(rest), noise_sd(logs))
+    error = 1.25 * noise * math.sqrt(2 / _width(n) * (1 + r) / (1 - r))
     threshold = max(math.log(SLOWER), student_z(false_alarm_z(1), n) * error)
+    if n < ENOUGH and chance_of_order(logs) < ONCE:
+        threshold = math.log(SLOWER)  # the order alone tells, whatever the noise
     if change <= threshold:
         return Clear()
     if series.name == "time/step_ms" and switched_between(case, int(series.updates[0]) + 1, int(series.updates[-1])):
@@ -68,10 +85,10 @@ def check(case: Case) -> Outcome:
     if own is not None and own < SLOWER:
         slower = math.exp(change)
         return Clear(f"{slower:.2f} times slower, but not in CPU time ({own:.2f} times): others use the machine too")
-    cuts = change_points(logs[n // 10 :])
+    cuts = change_points(logs[_settled(n) :])
     single_step = len(cuts) == 1
     factor = math.exp(change)
-    first, last = int(series.updates[n // 10]), int(series.updates[-1])
+    first, last = int(series.updates[_settled(n)]), int(series.updates[-1])
     return Found(
         title=f"Updates are {factor:.2f} times slower at the end than at the settled start"
         + (" (one step, not a drift)" if single_step else ""),
@@ -91,13 +108,28 @@ def check(case: Case) -> Outcome:
     )
 
 
+def _settled(n: int) -> int:
+    """Points of the start: a tenth, at least one (compilation, caches)."""
+    return max(1, n // 10)
+
+
+def _width(n: int) -> int:
+    """Points at either end whose medians are compared: a quarter, at least `LEAST`."""
+    return max(LEAST, n // 4)
+
+
+def _growth(logs: Floats) -> float:
+    """Median of the end less that of the settled beginning; at least `MIN_POINTS` values."""
+    start, width = _settled(len(logs)), _width(len(logs))
+    return float(np.median(logs[-width:]) - np.median(logs[start : start + width]))
+
+
 def _own_cpu_growth(case: Case) -> float | None:
-    """CPU time per update of the last quarter over that of the settled beginning; None where it is not logged."""
+    """CPU time per update at the end over that of the settled beginning; None where it is not logged."""
     cpu = case.run.get("time/cpu_ms")
     if cpu is None or len(cpu.finite()) < MIN_POINTS:
         return None
-    values, n = cpu.finite().values, len(cpu.finite())
-    return float(np.median(values[-(n // 4) :]) / max(float(np.median(values[n // 10 : n // 10 + n // 4])), 1e-9))
+    return math.exp(_growth(np.log(np.maximum(cpu.finite().values, 1e-9))))
 
 
 def _time_per_token(case: Case) -> tuple[Series | None, np.ndarray]:
