@@ -108,7 +108,7 @@ def test_error_of_a_level_sees_a_slow_wander_below_louder_noise():
 @FAST
 @given(SEEDS, st.integers(3, 400))
 def test_white_noise_is_worth_its_points(seed, n):
-    assert 1.0 <= s.points_per_independent(noise(seed, n)) < (max(1.01, n / 2) if n < 60 else 6.0)
+    assert 1.0 <= s.points_per_independent(noise(seed, n)) < (max(1.01, n / 2) if n < 60 else 8.0)
 
 
 @FAST

@@ -54,7 +54,6 @@ LEAST_POINTS = 5
     stages="CV",
     severity="error",
     explains=(
-        "schedule-wrong-horizon",
         "lr-too-low",
         "lr-too-high",
         "warmup-too-long",

@@ -80,7 +80,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(tuple(name for name, there in missing if not there))
     if len(case.loss) < LEAST_POINTS:
         return CouldNotCheck((f"{LEAST_POINTS} points of train/loss",))
-    if int(case.loss.updates[-1]) - int(case.loss.updates[0]) < LEAST_UPDATES:
+    if case.least_updates(int(case.loss.updates[-1] - case.loss.updates[0])) < LEAST_UPDATES:
         return Clear("too short to be called slow")
     climb = None if case.lr is None else ramp(case.lr)
     if climb is not None and climb.open and configured:
@@ -223,7 +223,7 @@ def _zero(case: Case) -> Found | None:
         return None
     span = (int(rates.updates[0]), int(rates.updates[-1]))
     fall, limit = _fall(loss.values)
-    if span[1] - span[0] < LEAST_UPDATES or fall > limit:
+    if case.least_updates(span[1] - span[0]) < LEAST_UPDATES or fall > limit:
         return None
     evidence = (
         Evidence(rates.name, span, "largest learning rate", 0.0, None, rates.source(0)),

@@ -58,7 +58,7 @@ def check(case: Case) -> Outcome:
     if case.loss is None or len(case.loss) < FEWEST:
         return CouldNotCheck((f"{FEWEST} points of train/loss",))
     span = (int(case.loss.updates[0]), int(case.loss.updates[-1]))
-    if span[1] < LEAST_UPDATES:
+    if case.least_updates(span[1]) < LEAST_UPDATES:
         return Clear("a run this short is a test")
     flat = flat_since_half(case) if len(case.loss) >= LEAST_POINTS else None
     likely = flat is not None and _likely_flat(case)

@@ -60,6 +60,7 @@ CLOSE_ROWS, FAR_ROWS = 1.1, 2.0
     stages="LC",
     severity="error",
     explains=(
+        "lr-not-as-configured",
         "warmup-too-long",
         "lr-too-low",
         "schedule-constant",

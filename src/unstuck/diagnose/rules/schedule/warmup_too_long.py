@@ -71,7 +71,7 @@ def check(case: Case) -> Outcome:
         return Clear("there is no warm-up")
     if climb is not None and climb.open and not length and series is not None:
         return _still_in_it(case, series)
-    if length < LEAST_UPDATES:
+    if case.least_updates(int(length)) < LEAST_UPDATES:
         return Clear("a run this short is a test")
     known = case.setting("schedule") is not None
     limit = TOO_LARGE_SHARE if known else TRIANGULAR_SHARE
@@ -115,6 +115,8 @@ def _needed(case: Case) -> float:
 
 def _still_in_it(case: Case, series: Series) -> Outcome:
     """The ramp is not over and nobody says when it is: judged by what Adam needs and by the loss."""
+    if str(case.setting("optimizer") or "adam").startswith(("sgd", "momentum")):
+        return CouldNotCheck(("updates",))
     last = int(series.updates[-1])
     needed = _needed(case)
     if last < TIMES_NEEDED * needed:
