@@ -35,7 +35,7 @@ def main() -> int:
             command.add_argument("--only", default="", help="part of a group's name, as char-gpt/loop")
             command.add_argument("--limit", type=int, help="stop after so many runs")
     scoring = commands.choices["score"]
-    calibrating = commands.add_parser("calibrate", help="how often findings were right, by the development split")
+    calibrating = commands.add_parser("calibrate", help="how often findings were right, by the development splits")
     calibrating.add_argument("--out", type=Path, default=DEFAULT_OUT)
     logs = commands.add_parser("logs", help="the labelled real logs by the same measures")
     logs.add_argument("--logs", type=Path, default=ROOT.parent / "shared" / "logs")
@@ -74,7 +74,7 @@ def main() -> int:
     if asked.command == "calibrate":
         from benchmarks.faults.calibrate import calibrate
 
-        print(calibrate(scored_split(asked.out, "development")))
+        print(calibrate([run for split in SPLITS[:-1] for run in scored_split(asked.out, split)]))
         return 0
     if asked.command == "less":
         from benchmarks.faults import less

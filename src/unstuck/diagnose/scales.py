@@ -177,7 +177,7 @@ def _parameters(case: Case, phase: str) -> float | None:
     """Parameters that the scale goes by: as set; by the shape of a transformer from scratch; of a model known by name
     where all of them are trained."""
     written, blocks = case.setting("parameters"), _blocks(case)
-    if written:
+    if written and float(written) > 0:
         return float(written)
     if phase == "fresh" and blocks is not None:
         return blocks + float(case.setting("vocabulary") or 0) * float(case.setting("width") or 0)

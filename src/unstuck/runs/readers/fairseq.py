@@ -36,7 +36,7 @@ _LINE = re.compile(
 _PAIR = re.compile(rf"(?:^|[\s,|])([a-z]\w*)[= ]({NUMBER})(?=[\s,|]|$)")
 _SETTING = re.compile(r"(?<!\w)'?(\w+)'?(?:=|: )('[^']*'|\[[^\]]{0,80}\]|[\w.+-]+)")
 _IN_BITS = ("loss", "nll_loss")
-_NOT_LOGGED = {"update", "wall", "train_wall", "ups", "wpb", "bsz", "wps", "best_loss", "gb_free", "oom"}
+_NOT_LOGGED = {"update", "wall", "train_wall", "wpb", "bsz", "wps", "best_loss", "gb_free", "oom"}
 SPELLINGS = {"max_update": "max_steps", "update_freq": "gradient_accumulation_steps", "warmup_updates": "warmup_steps",
              "clip_norm": "max_grad_norm", "distributed_world_size": "world_size"}  # fmt: skip
 

@@ -73,7 +73,8 @@ def check(case: Case) -> Outcome:
     needed = math.ceil(min(1e6, 2 * scatter / moved) ** 2) if moved else 0
     by_sample = 0 < scatter <= false_alarm_z(1) * expected  # else it may as well be the weights that move
     both = min(scatter, expected) >= UNKNOWN_SHARE * level  # the cause as well as its effect
-    severity: Severity = "warning" if both or (by_sample and _decides(case)) else "note"
+    by_luck = by_sample and _decides(case) and moved <= scatter / 2  # nearer to it, part of what it decides is right
+    severity: Severity = "warning" if both or by_luck else "note"
     return Found(
         title=f"Evaluations scatter by {scatter:.3g} but moved only {moved:.3g} over the second half",
         evidence=(Evidence("val/loss", (first, last), "movement of the level", moved, scatter, val.source(-1)),),

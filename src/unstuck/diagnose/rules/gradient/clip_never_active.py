@@ -26,6 +26,7 @@ Pascanu, Mikolov, Bengio 2013 (arXiv 1211.5063). Seetharaman et al. 2020 (arXiv 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -84,7 +85,8 @@ def check(case: Case) -> Outcome:
     at = harmful[0]
     if not skipped and norms.values[at] > ceiling:
         return Clear("the limit acts on the updates that the loss reacts to")
-    return _found(norms, harmful, typical, ceiling, skipped)
+    lasting = any(not _recovers(case, int(norms.updates[i])) for i in harmful)
+    return replace(_found(norms, harmful, typical, ceiling, skipped), severity=None if lasting or skipped else "note")
 
 
 def _skipped(case: Case, ceiling: float) -> bool:
@@ -108,6 +110,16 @@ def _hurt(case: Case, update: int, z: float) -> bool:
     noise = noise_sd(before)
     # the median of the last 5 before it: its own error widens the difference by 1.15 (see statistics.spikes)
     return float(after.max() - np.median(before[-5:])) > student_z(z, len(before)) * 1.15 * noise
+
+
+def _recovers(case: Case, update: int) -> bool:
+    """Whether the loss is back at its level before within `BEFORE` points, though it came as a surprise."""
+    loss = case.loss
+    if loss is None:
+        return False
+    at = int(np.searchsorted(loss.updates, update))
+    before, after = loss.values[max(0, at - AFTER) : at], loss.values[at : at + BEFORE]
+    return len(before) >= AFTER and len(after) >= AFTER and bool(np.median(after[-AFTER:]) <= np.median(before))
 
 
 def _found(norms: Series, harmful: list[int], typical: float, ceiling: float, skipped: bool) -> Found:

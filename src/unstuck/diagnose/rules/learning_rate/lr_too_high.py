@@ -66,6 +66,7 @@ Floats = npt.NDArray[np.float64]
 LEAST_FEW = 5  # ours: a first row, a last three, and one between
 LEAST_TREND = 12  # ours: two windows of the trend and their noise
 STUCK_OVER = 5.0  # times the typical value, where the loss also is stuck at frequencies
+BEYOND = 30.0  # ours: ten times what is far over; a parametrisation of its own may scale rates, so it is only noted
 LEAST_LEFT = 0.1  # ours: of the first row; a run that has learned nine tenths did not fail for its step size
 
 
@@ -299,4 +300,7 @@ def _stuck(case: Case, scale: Scale | None, peak: float) -> Sign | None:
         reach = (int(case.val.updates[len(case.val) // 3]), int(case.val.updates[-1]))
         evidence = Evidence("val/loss", reach, "level", stands, None, case.val.source(len(case.val) - 1))
         return Sign(says, evidence, 0.8, "error")
+    if peak >= BEYOND * scale.high:
+        said = f"the run is beyond every recipe: the highest published is {number(scale.high)}"
+        return Sign(said, Evidence("lr", span, "peak learning rate", peak, BEYOND * scale.high, source), 0.6, "note")
     return None

@@ -280,6 +280,8 @@ def _far_above_chance(case: Case) -> Found | None:
     noise = case.loss_noise if math.isfinite(case.loss_noise) else noise_sd(loss.values)
     top = (1 + CONSTANT) * float(loss.values[:third].max())
     smooth = noise <= NOISE_OF_SUMS * middle and float(loss.values.max()) <= top
+    # of few tokens a sum scatters more: then validation is as far, and what blew up would have begun low
+    smooth = smooth or (_validation_as_far(case, FAR * chance[0]) and float(loss.values.max()) <= 2 * first)
     if lowest < FAR * chance[0] or not falls or not smooth:
         return None
     last = len(loss) - 1
