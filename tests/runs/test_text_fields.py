@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from pathlib import Path
@@ -31,7 +32,9 @@ def test_the_numbers_of_rows_of_one_sign_are_those_that_float_reads(form: str, v
         match = PATTERN.match(rows[places[0]])
         assert match is not None
         fields = fields_of(match)
-        assert fields is not None
+        if fields is None:  # `inf.` is no number: such rows are matched one by one
+            assert not all(map(math.isfinite, (values[place] for place in places)))
+            continue
         read = numbers_of(text, begins[places], fields)
         written = [rows[place].split()[1] for place in places]
         expected = np.array([[value_of(number), count] for number in written])

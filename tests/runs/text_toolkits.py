@@ -33,6 +33,20 @@ TOOLKITS = (
         settings={"updates": 60},
     ),
     Case(
+        "a table whose count has a name of its own",
+        "  nupd      tloss     vloss          lr\n"
+        + "".join(f"{50 * k:6d}{2.6 - 0.1 * k:11.4f}{2.7 - 0.1 * k:10.4f}{1e-3 - 5e-5 * k:12.2e}\n" for k in range(1, 9)),
+        {"train/loss": ([50, 100, 150, 200, 250, 300, 350, 400], [2.5, 2.4, 2.3, 2.2, 2.1, 2.0, 1.9, 1.8]),
+         "val/loss": ([50, 100, 150, 200, 250, 300, 350, 400], [2.6, 2.5, 2.4, 2.3, 2.2, 2.1, 2.0, 1.9]),
+         "lr/all": ([50, 100, 150, 200, 250, 300, 350, 400],
+                    [9.5e-4, 9e-4, 8.5e-4, 8e-4, 7.5e-4, 7e-4, 6.5e-4, 6e-4])},
+    ),
+    Case(
+        "a table of a letter and a loss",
+        "   t     loss\n" + "".join(f"{50 * k:4d}{2.6 - 0.1 * k:9.4f}\n" for k in range(1, 9)),
+        {"train/loss": ([50, 100, 150, 200, 250, 300, 350, 400], [2.5, 2.4, 2.3, 2.2, 2.1, 2.0, 1.9, 1.8])},
+    ),
+    Case(
         "OLMo: a block of one metric a line",
         "".join(
             f"2024-03-01 12:00:0{i}.123\tnode01:0\tolmo.train:934\tINFO\t[step={i}/20000,epoch=0]\n"

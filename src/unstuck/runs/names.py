@@ -93,9 +93,10 @@ TABLE: tuple[SeriesName, ...] = (
     SeriesName("train/loss", ("loss", *_loss(_TRAIN, _STEMS), *_STEMS[1:], "train_loss_step", "loss_step",
                               "train_loss_batch", "batch_loss", "train_batch_loss", "step_loss", "mean_loss",
                               "avg_loss", "average_loss", "total_loss", "train_total_loss", "train_loss_epoch",
-                              "loss_epoch", "lossf")),
+                              "loss_epoch", "lossf", "tloss", "t_loss", "trloss", "trn_loss", "loss_trn")),
     SeriesName("val/loss", (*_loss(_VAL, _STEMS), *(f"{p}_loss_epoch" for p in _VAL),
-                            *(f"{p}_total_loss" for p in _VAL), *_loss(("test",), ("loss",)))),
+                            *(f"{p}_total_loss" for p in _VAL), *_loss(("va",), ("loss",)), "vloss", "v_loss",
+                            "devloss", *_loss(("test",), ("loss",)))),
     # what is minimised where no key says "loss"
     SeriesName("train/loss", (*_loss(_TRAIN, _ERRORS), *_ERRORS)),
     SeriesName("val/loss", (*_loss(_VAL, _ERRORS), *_loss(("test",), _STEMS[1:] + _ERRORS))),

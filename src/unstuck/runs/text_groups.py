@@ -128,7 +128,8 @@ def _candidates(template: Template) -> list[int]:
     for at, hole in enumerate(template.holes):
         if hole.role == "metric" and is_known(hole.key) and hole.key.lower() not in INITIALS:
             break
-        unnamed = hole.role == "metric" and hole.key.lower() in INITIALS
+        # the first column of a table counts, whatever the program calls it, where its values do
+        unnamed = hole.role == "metric" and (hole.key.lower() in INITIALS or (template.table and not places))
         if hole.role == "number" or unnamed or (hole.role == "metric" and is_phase(hole.key) and not places):
             places.append(at)
     return places

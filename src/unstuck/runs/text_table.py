@@ -13,7 +13,7 @@ from typing import NamedTuple
 from unstuck.runs.names import GRADIENT_NORM
 from unstuck.runs.text_grammar import Hole, Template
 from unstuck.runs.text_lines import BAR, HOLE
-from unstuck.runs.text_words import NOTHING, count_of, is_known, phase_of, split_phase, words_of
+from unstuck.runs.text_words import INITIALS, NOTHING, count_of, is_known, is_outcome, phase_of, split_phase, words_of
 
 MAX_COLUMNS = 60  # ours: a wider table is data
 LEAST_COLUMNS = 2
@@ -167,9 +167,14 @@ def _is_header(names: list[str]) -> bool:
         return False
     if max(map(len, named), default=0) > MAX_NAME:
         return False
-    if not any(map(_count, named)) and sum(map(is_known, named)) < 2:
+    if not any(map(_count, named)) and sum(map(is_known, named)) < 2 and not _is_counted(named):
         return False
     return all(_NAME.match(name) and len(name.split()) <= 5 and not _NUMBER.fullmatch(name) for name in named)
+
+
+def _is_counted(names: list[str]) -> bool:
+    """Whether a letter that stands for a count is before an outcome: `t  loss`."""
+    return names[0].lower() in INITIALS and any(map(is_outcome, names[1:]))
 
 
 def _count(name: str) -> str:
