@@ -26,6 +26,7 @@ from typing import Protocol, cast
 
 from unstuck.errors import UserError
 from unstuck.runs.beside import LOG_SUFFIXES, Beside, read_beside
+from unstuck.runs.blanks import settle_blanks
 from unstuck.runs.build import NO_MATCH, Match
 from unstuck.runs.join import join_resumed
 from unstuck.runs.logfile import LogFile
@@ -146,6 +147,7 @@ def _settled(runs: list[Run], match: Match) -> list[Run]:
     for run in runs:
         run.format_confidence = match.confidence
         run.notes.insert(0, f"Read as {run.format} ({match.reason}).")
+        settle_blanks(run)
         settle_grad_norm(run)
         settle_times(run)
     return runs
