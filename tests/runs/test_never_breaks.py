@@ -133,6 +133,18 @@ FOUND = {
     ),
     "an infinite count": (
         "a.log", b"=> calculated gradient accumulation steps: inf\n" + b"step 1 | loss: 3.1\n" * 3),
+    "a group whose rate is zero": (
+        "metrics.jsonl",
+        b'{"event":"start","unstuck":"","groups":{"core":{"lr_factor":0}}}\n'
+        b'{"event":"update","update":1,"lr/core":1}\n'
+        b'{"event":"resume","update":1,"changed":{"learning_rate":[8,7]}}\n',
+    ),
+    "epochs of one update": (
+        "metrics.jsonl",
+        b'step":20val_loss:2\nval_loss:4 e 2\nstep 10 loss 1\nstep 20val_loss":2\nstep 10 loss"0 epoch1\n'
+        b'step 20val_loss 4 epoch2\nstep 10 loss"0\nstep 20val_loss 4',
+    ),
+    "a summary of no epoch": ("a.log", b'train_loss"9train_runtime"2\nepoch5train_runtime 1train_steps_per_second 2\n'),
     "a summary of no seconds": (
         "a.log",
         b"{'train_runtime': nan, 'train_samples_per_second': 1, 'train_steps_per_second': inf, 'train_loss': 2.6}\n"),

@@ -124,7 +124,9 @@ def _after_first_epoch(case: Case, val: Series, end: float) -> Gap | None:
     loss = case.loss
     assert loss is not None
     before = loss.where((loss.updates > end / 2) & (loss.updates <= end))
-    if len(before) < FEW or len(val) < FEW + 2 or val.updates[0] > 2 * end:
+    if len(before) < FEW or before.updates[0] == before.updates[-1]:
+        return None
+    if len(val) < FEW + 2 or val.updates[0] > 2 * end:
         return None
     x = before.updates - float(end)
     # at the end of a line through them, but never beyond what was seen

@@ -124,7 +124,7 @@ def _summary_only(scan: Scan, beside: Beside, file: str) -> TextParts | None:
         return None
     found = next(found for found in scan.found if is_summary(found.template))
     told = dict(zip((found.template.holes[at].key for at in found.wanted), found.values()[0].tolist(), strict=True))
-    if "train_loss" not in told:
+    if not {"train_loss", "epoch"} <= told.keys():
         return None
     line = int(found.lines()[0])
     part = Part(raw={"max_steps": Setting(int(finished[0]), "max_steps", Source(file, line))})

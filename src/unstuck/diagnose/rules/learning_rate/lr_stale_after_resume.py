@@ -126,6 +126,8 @@ def _stale(case: Case, series: Series, resumed: int, old: float | None, new: flo
         return None
     factor = float((case.setting("group_lr_factors") or {}).get(series.name.removeprefix("lr/"), 1.0))
     asked, new = new, new * factor
+    if new <= 0:
+        return None
     constant = float(after.max() - after.min()) <= 0.01 * float(after.max())
     at = int(np.argmax(series.updates > resumed)) if (series.updates > resumed).any() else len(series) - 1
     if len(before):
