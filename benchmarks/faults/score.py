@@ -32,7 +32,8 @@ trained, how a label is confirmed by measurement, and what the numbers mean. The
 development families in view; the further families came later, and the rules were mended for them after a first look
 (69 % of 151 faults, a false alarm on 15 of 100 healthy runs). Both calibrate. Nobody who wrote rules or readers has
 looked at the held-out families, their log styles or their runs, but for what docs/LOG.md tells; of them only these
-tables are seen, each time the rules are scored (docs/LOG.md tells every time). Peers are their published rules, restated, on what our readers made of the logs.
+tables are seen, each time the rules are scored (docs/LOG.md tells every time). Peers are their published rules,
+restated, on what our readers made of the logs.
 """
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
 

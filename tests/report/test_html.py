@@ -16,6 +16,7 @@ import pytest
 
 from tests.diagnose.test_history import write
 from unstuck.config.patch import Change
+from unstuck.diagnose.calibration import record_of
 from unstuck.diagnose.engine import Diagnosis, Finding, diagnose
 from unstuck.diagnose.history import history_of
 from unstuck.diagnose.rule import Evidence, Remedy
@@ -113,7 +114,8 @@ def test_a_finding_says_what_evidence_why_change_and_how_sure(
     evidence = (Evidence("train/loss", (1200, 1350), "jump over its noise", 12.5, 6.0, Source("a/b/train.log", 212)),)
     remedy = Remedy("Lower the rate", "safe", (Change("learning_rate", 1e-3, 3e-4),), "A third is the usual bound.")
     cause = make_finding("lr-too-high", 1, evidence=evidence, remedies=(remedy,))
-    effect = make_finding("loss-spike", 2, because_of="lr-too-high")
+    assert not record_of("a-rule-never-counted")
+    effect = make_finding("a-rule-never-counted", 2, because_of="lr-too-high")
     write_report(tmp_path / "r.html", [Diagnosis(run, "sick", [cause, effect])], title="t")
     page = Page(tmp_path / "r.html")
     for words in (
