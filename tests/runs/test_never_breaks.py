@@ -133,6 +133,15 @@ FOUND = {
     ),
     "an infinite count": (
         "a.log", b"=> calculated gradient accumulation steps: inf\n" + b"step 1 | loss: 3.1\n" * 3),
+    "digits before a bar": (
+        "a.log",
+        b"".join(
+            b"train: 319%%|###       | 319/1%s [299:301<299:307_ 9.9it/s_ loss=2.9_ lr=%d\n" % (b"0" * 1500, row)
+            for row in range(90)
+        ),
+    ),
+    "one error again and again": (
+        "a.log", b"step 1 | loss: 3.1\nstep 2 | loss: 3.0\n" + b"RuntimeError: CUDA out of memory.\n" * 6000),
     "a group whose rate is zero": (
         "metrics.jsonl",
         b'{"event":"start","unstuck":"","groups":{"core":{"lr_factor":0}}}\n'

@@ -48,7 +48,7 @@ _CLOCK = (
     r"(?:\s?[AP]M)?(?!\w)|\d+ days?|(?:\d+d ?)?\d+h ?\d+m(?: ?\d+(?:\.\d+)?s)?\b|\d+m ?\d+(?:\.\d+)?s\b)"
 )
 _CLOCKS = re.compile(_CLOCK)
-_BAR = r"(?:\d+(?:\.\d+)?%\|[^|\n]*\||\[[=>.#-][=>.#\- ]{4,}\]|(?:[━╸╺╶─█▏▎▍▌▋▊▉░▒▓]\s?){2,})"
+_BAR = r"(?:(?<!\d)\d{1,9}(?:\.\d{1,9})?%\|[^|\n]*\||\[[=>.#-][=>.#\- ]{4,}\]|(?:[━╸╺╶─█▏▎▍▌▋▊▉░▒▓]\s?){2,})"
 _BARS = re.compile(_BAR)
 # tqdm: "[00:01<00:09, 30.1it/s", then its postfix; before a postfix the rate of iterations is a number of the row.
 _RATE = r"\[(?:\d+:)?\d+:\d\d(?:<[^,\]\n]*)?,\s*(?:(?=\d[\d.]{0,12}(?:it/s|s/it), ?[A-Za-z])|[^,\]\n]*)"

@@ -51,8 +51,10 @@ SHOWN = 160  # ours: characters of the message
 @rule(code="TH003", stages="L", severity="error")
 def check(case: Case) -> Outcome:
     last = case.run.updates
+    events = case.run.events
     errors = list(case.run.events_of("error"))
-    fatal = [event for event in errors if _ends(event, case)]
+    went_on = max((at for at, event in enumerate(events) if event.kind in ("resume", "start", "end")), default=-1)
+    fatal = [event for event in events[went_on + 1 :] if event.kind == "error" and _ends(event, case)]
     told = next((e for e in fatal if SAYS_SO.search(e.text)), None) or next(
         (e for e in fatal if MAYBE.search(e.text)), None
     )
@@ -69,11 +71,9 @@ def check(case: Case) -> Outcome:
 
 
 def _ends(event: Event, case: Case) -> bool:
-    """Whether nothing was logged, and nothing resumed, after the event."""
-    events = case.run.events
-    later = events[events.index(event) + 1 :]
+    """Whether nothing was logged after the event."""
     at = event.update
-    if (at is not None and at < case.run.updates) or any(e.kind in ("resume", "start", "end") for e in later):
+    if at is not None and at < case.run.updates:
         return False
     line = event.source.line if event.source is not None else None
     if line is None or event.source is None:
