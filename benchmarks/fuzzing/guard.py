@@ -112,10 +112,12 @@ def watching(folder: Path) -> Iterator[list[str]]:
         _watch.installed = True
     _watch.found = []
     _watch.folder = os.path.abspath(folder) + os.sep
+    kept, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # what is imported now leaves no file either
     try:
         yield _watch.found
     finally:
         _watch.folder = None
+        sys.dont_write_bytecode = kept
 
 
 @contextmanager

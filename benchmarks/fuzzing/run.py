@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import sys
 import time
 import traceback
@@ -20,11 +22,12 @@ from typing import Any
 import unstuck
 from benchmarks.fuzzing import guard
 from benchmarks.fuzzing.cases import Case, clear
+from unstuck import remedies
 from unstuck.diagnose.document import document
-from unstuck.diagnose.engine import diagnose
+from unstuck.diagnose.engine import all_rules, diagnose
 from unstuck.errors import UserError
 from unstuck.runs import Run
-from unstuck.runs.readers import read_runs
+from unstuck.runs.readers import all_readers, read_runs
 
 SOURCE = str(Path(unstuck.__file__).parent) + os.sep
 TRACED = (SOURCE + "runs" + os.sep, SOURCE + "config" + os.sep)
@@ -60,12 +63,22 @@ class Outcome:
     warned: set[str] = field(default_factory=set)
 
 
+@cache
+def import_all() -> None:
+    """Import every reader, rule and remedy, whose imports are no work of an input."""
+    all_readers()
+    all_rules()
+    for module in pkgutil.iter_modules(remedies.__path__, f"{remedies.__name__}."):
+        importlib.import_module(module.name)
+
+
 def run_case(case: Case, folder: Path, *, known: set[Line] | None = None) -> Outcome:
     """Write the case into `folder` (emptied before) and run it under the guard and the limits.
 
     Args:
         known: collect the executed lines of `unstuck.runs` and `unstuck.config` that are not among these.
     """
+    import_all()
     clear(folder)
     target = case.write(folder)
     lines: set[Line] = set()
