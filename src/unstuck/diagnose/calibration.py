@@ -1,7 +1,7 @@
 """How often findings of a rule were right, and what that makes of a rule's own confidence.
 
 `data/calibration.json` counts, for each rule, the errors and warnings that were right and wrong on the development
-split of the fault benchmark (`python -m benchmarks.faults calibrate`): small models with known faults. A rule's own
+splits of the fault benchmark (`python -m benchmarks.faults calibrate`): small models with known faults. A rule's own
 estimate counts as much as `prior` such findings; the confidence that is told is the share of right ones among all of
 them (the mean of a Beta distribution). A rule that never spoke there keeps its estimate, which is then said.
 """

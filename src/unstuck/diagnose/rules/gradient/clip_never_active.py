@@ -2,7 +2,8 @@
 
 Finds
 Updates whose pre-clip norm is ten times the usual one or more, after which the loss is worse beyond its noise, while
-none of them was clipped: the limit is off, lies above them, or is configured and not applied.
+none of them was clipped: the limit is off, lies above them, or is configured and not applied. A note where the loss is
+back within 20 points.
 
 Why it matters
 Clipping exists for exactly these updates: one of them moves the weights as far as ten ordinary ones, and the loss pays
@@ -113,7 +114,7 @@ def _hurt(case: Case, update: int, z: float) -> bool:
 
 
 def _recovers(case: Case, update: int) -> bool:
-    """Whether the loss is back at its level before within `BEFORE` points, though it came as a surprise."""
+    """Whether the loss is at its level before again by the end of the next `BEFORE` points."""
     loss = case.loss
     if loss is None:
         return False

@@ -17,7 +17,8 @@ far above the first (or, at such a rate, stand still), 3 where the loss doubles 
 Not when
 Losses are not finite because of fp16 overflow (gradient norms infinite at a loss that was falling), a spike recovers
 within a few points, warm restarts raise both on purpose, a resume changed data or stage there, or the loss is merely
-noisy; the loss ends at exactly 0. At frequencies at a rate that some recipe has it is a note.
+noisy; the loss ends at exactly 0. At frequencies at a rate that some recipe has it is a note, and so is a rate thirty
+times the highest published one at which the loss still falls.
 
 Remedy
 Lower the peak to the published value, by a factor of 3 at a time where none is known; keep or add a warm-up.

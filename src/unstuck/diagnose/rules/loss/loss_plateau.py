@@ -90,12 +90,11 @@ def _few(case: Case, loss: Series) -> Outcome:
         level = float(np.median(window.values))
         if level <= FLOOR_SHARE * float(loss.values[0]):
             return Clear("the loss is near zero")
-        if fell > student_quantile(2, len(window) - 2) * error:
+        hidden = student_quantile(2, len(window) - 2) * error
+        if fell > hidden:
             return Clear("still falling")
-        if level > 0 and fell >= -max(
-            RESOLUTION * level, student_quantile(2, len(window) - 2) * error
-        ):  # else it rises
-            seen.append((student_quantile(2, len(window) - 2) * error / level, fell, level, window))
+        if level > 0 and fell >= -max(RESOLUTION * level, hidden):  # else it rises
+            seen.append((hidden / level, fell, level, window))
     if not seen:
         return CouldNotCheck((f"{MIN_POINTS} points of train/loss that do not rise",))
     slack, fell, level, window = min(seen, key=lambda one: one[0])
