@@ -16,7 +16,7 @@ import pytest
 from benchmarks.fuzzing import guard, hostile, seeds
 from benchmarks.fuzzing.cases import Case, Entry, from_json
 from benchmarks.fuzzing.mutate import make_case
-from benchmarks.fuzzing.run import run_case
+from benchmarks.fuzzing.run import PATIENT, run_case
 from benchmarks.fuzzing.shrink import shrunk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,7 +32,7 @@ SMALL_HOSTILE = [name for name in hostile.hostile_cases() if not any(word in nam
 @given(rng=st.randoms(use_true_random=True))
 def test_any_mutant_gives_runs_or_a_sentence_and_executes_nothing(tmp_path_factory, rng: Random):
     case = make_case(rng)
-    outcome = run_case(case, tmp_path_factory.getbasetemp() / _made(tmp_path_factory))
+    outcome = run_case(case, tmp_path_factory.getbasetemp() / _made(tmp_path_factory), patience=PATIENT)
     assert outcome.failure is None, f"{outcome.failure}\n{outcome.detail}\n{case.log.name!r}: {case.log.data[:2000]!r}"
 
 
@@ -43,13 +43,13 @@ def _made(factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.parametrize("name", SMALL_HOSTILE)
 def test_a_hostile_file_gives_runs_or_a_sentence_and_executes_nothing(tmp_path: Path, name: str):
-    outcome = run_case(hostile.hostile_cases()[name](), tmp_path)
+    outcome = run_case(hostile.hostile_cases()[name](), tmp_path, patience=PATIENT)
     assert outcome.failure is None, f"{outcome.failure}\n{outcome.detail}"
 
 
 @pytest.mark.parametrize("entry", seeds.log_seeds(), ids=lambda entry: entry.name)
 def test_a_seed_gives_runs_or_a_sentence(tmp_path: Path, entry: Entry):
-    outcome = run_case(Case(entry.name, (entry,)), tmp_path)
+    outcome = run_case(Case(entry.name, (entry,)), tmp_path, patience=PATIENT)
     assert outcome.failure is None, f"{outcome.failure}\n{outcome.detail}"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.fuzzing.cases import Case, Entry
-from benchmarks.fuzzing.run import run_case
+from benchmarks.fuzzing.run import PATIENT, run_case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -179,7 +179,7 @@ FOUND_BESIDE = {
 def test_what_the_fuzzer_found_stays_mended(tmp_path: Path, name: str):
     rows = Entry("m.jsonl", b"".join(ROW % k for k in range(5)))
     entries = (Entry(*FOUND[name]),) if name in FOUND else (rows, Entry(*FOUND_BESIDE[name]))
-    outcome = run_case(Case(name, entries), tmp_path)
+    outcome = run_case(Case(name, entries), tmp_path, patience=PATIENT)
     assert outcome.failure is None, f"{outcome.failure}\n{outcome.detail}"
 
 
