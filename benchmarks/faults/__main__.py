@@ -7,6 +7,7 @@ python -m benchmarks.faults logs --logs ../shared/logs
 python -m benchmarks.faults restyle --out /tmp/unstuck-faults --every 4
 python -m benchmarks.faults less --split development --out /tmp/unstuck-faults --details
 python -m benchmarks.faults plan --split development --seeds 1
+python -m benchmarks.faults labels --split development --out /tmp/unstuck-faults
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("generate", "score", "plan"):
+    for name in ("generate", "score", "plan", "labels"):
         command = commands.add_parser(name)
         command.add_argument("--split", choices=SPLITS, default="development")
         command.add_argument("--seeds", type=int, default=1, help="setups of each family and trainer")
@@ -59,6 +60,8 @@ def main() -> int:
 
     if asked.command == "plan":
         return _plan(asked.split, asked.seeds)
+    if asked.command == "labels":
+        return _labels(asked.out, asked.split)
     if asked.command == "generate":
         from benchmarks.faults.generate import generate
 
@@ -93,6 +96,22 @@ def _plan(split: str, seeds: int) -> int:
     print(f"{len(cases)} runs: {dict(Counter(case.role for case in cases))}")
     for names, count in Counter("+".join(case.names) or "healthy" for case in cases).most_common():
         print(f"{count:4d} {names}")
+    return 0
+
+
+def _labels(out: Path, split: str) -> int:
+    """What became of the runs of each family and trainer, without a diagnosis: whether a new family is sound."""
+    from benchmarks.faults.effect import labels
+    from benchmarks.faults.generate import records
+
+    done = list(records(out, split))
+    given = labels(done)
+    for record in sorted(done, key=lambda r: (r["group"], r["role"], r["names"])):
+        label = given[record["id"]]
+        effects = ", ".join(f"{name} {size:.3g}" for name, size in label.effects.items())
+        what = "+".join(record["names"]) or record["role"]
+        print(f"{record['group']:40s} {record['id']} {what:44s} {label.verdict:10s} {effects}")
+    print(dict(Counter(label.verdict for label in given.values())))
     return 0
 
 

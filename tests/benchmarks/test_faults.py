@@ -19,7 +19,7 @@ from benchmarks.faults.controls import CONTROLS
 from benchmarks.faults.effect import Label, labels
 from benchmarks.faults.generate import make, records
 from benchmarks.faults.measures import calibration, overall, per_rule, share
-from benchmarks.faults.plan import Case, families, plan
+from benchmarks.faults.plan import SPLITS, Case, families, plan
 from benchmarks.faults.scored import Scored, score_record
 from benchmarks.faults.settings import setup_from
 from benchmarks.faults.tables import report
@@ -130,7 +130,7 @@ def test_no_log_names_its_fault(tmp_path: Path):
         assert not words & {"fault", "bug", "bugs", "stale", "starved", "slowdown", "wait", "injected"}
 
 
-@pytest.mark.parametrize("split", ["development", "held-out"])
+@pytest.mark.parametrize("split", SPLITS)
 def test_the_plan_is_the_same_every_time_and_has_every_kind_of_run(split: str):
     cases = plan(split, 1)
     assert [c.id for c in cases] == [c.id for c in plan(split, 1)]
@@ -141,12 +141,11 @@ def test_the_plan_is_the_same_every_time_and_has_every_kind_of_run(split: str):
 
 
 def test_the_splits_share_no_family_and_no_style_of_the_loop():
-    sets = []
-    for split in ("development", "held-out"):
-        given = families(split)
-        sets.append((set(given), {style for f in given.values() for style in f.trainers.get("loop", ())}))
-    assert not sets[0][0] & sets[1][0]
-    assert not sets[0][1] & sets[1][1]
+    held_out = families("held-out")
+    others = {name: family for split in SPLITS[:-1] for name, family in families(split).items()}
+    assert not set(held_out) & set(others)
+    styles = [{style for f in given.values() for style in f.trainers.get("loop", ())} for given in (held_out, others)]
+    assert not styles[0] & styles[1]
 
 
 def test_every_rule_that_the_catalogue_names_exists():

@@ -11,7 +11,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -165,18 +164,15 @@ def test_html_report_is_written_and_opens_offline(tmp_path):
     assert "https://cdn" not in report.read_text(encoding="utf-8")
 
 
-def test_diagnosis_neither_imports_torch_nor_plotly_and_is_quick(tmp_path):
+def test_diagnosis_neither_imports_torch_nor_plotly(tmp_path):
     path = overfitted(tmp_path / "s.log")
     code = (
         "import sys; from unstuck.cli.main import main; status = main(['diagnose', sys.argv[1], '--json']); "
         "print(sorted({'torch', 'plotly', 'transformers'} & set(sys.modules)), file=sys.stderr); sys.exit(status)"
     )
-    started = time.perf_counter()
     result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
-    seconds = time.perf_counter() - started
     assert result.stderr.strip() == "[]"
     assert result.returncode == 1
-    assert seconds < 10, "0.5 s on a quiet machine; the bound only catches an import of torch or plotly"
 
 
 @pytest.mark.skipif(not LOGS.is_dir(), reason="../shared/logs is not on this machine")

@@ -1,7 +1,7 @@
 """How plain scripts print: line grammars, key names and configuration files of the development set.
 
 Modelled on what such scripts print: argparse with a line of fields, `logging` with a YAML file, nanoGPT's `train.py`
-(github.com/karpathy/nanoGPT), and one line per epoch. Those of the held-out set are in `held_out/styles.py`.
+(github.com/karpathy/nanoGPT), and one line per epoch. Those of the other splits are beside their families.
 """
 
 from __future__ import annotations
@@ -280,9 +280,12 @@ class Epochs(Style):
 def all_styles() -> dict[str, Style]:
     """Every style by name, those of the other splits too."""
     from benchmarks.faults.further import FURTHER_STYLES
-    from benchmarks.faults.held_out.styles import HELD_OUT_STYLES
+    from benchmarks.faults.held_out import HELD_OUT_STYLES
+    from benchmarks.faults.later import LATER_STYLES
+    from benchmarks.faults.retired import RETIRED_STYLES
 
-    styles = (Pipes(), Logging(), Nano(), Epochs(), *FURTHER_STYLES, *HELD_OUT_STYLES)
+    own = (Pipes(), Logging(), Nano(), Epochs())
+    styles = (*own, *FURTHER_STYLES, *RETIRED_STYLES, *LATER_STYLES, *HELD_OUT_STYLES)
     found = {style.name: style for style in styles}
     if len(found) < len(styles):
         raise ValueError("two styles have the same name: a run would be printed in the wrong one")

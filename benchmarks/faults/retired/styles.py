@@ -1,4 +1,4 @@
-"""Log styles of the held-out set: other line grammars, key names and configuration files than the development's.
+"""Log styles of the first held-out set: other line grammars, key names and configuration files than the development's.
 
 Modelled on brackets as in detection toolboxes, one block of lines per report, progress bars (tqdm's format,
 github.com/tqdm/tqdm), and fastai's table of epochs with its CSV file.
@@ -206,4 +206,4 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
-HELD_OUT_STYLES: tuple[Style, ...] = (Brackets(), Blocks(), Bar(), FastTable())
+RETIRED_STYLES: tuple[Style, ...] = (Brackets(), Blocks(), Bar(), FastTable())
