@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from unstuck.errors import UserError
+from unstuck.runs.names import said_columns
 from unstuck.runs.readers import read_runs
 
 
@@ -122,3 +123,7 @@ def test_columns_without_a_header_need_names(tmp_path: Path) -> None:
 def test_an_accuracy_table_of_people_is_no_log(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         read_runs(_file(tmp_path, "people.csv", "name,age,height\nAnn,31,1.7\nBob,45,1.8\n"))
+
+
+def test_a_column_is_named_as_a_log_would_call_it() -> None:
+    assert said_columns(["a=lr,b=val_loss", "c="]) == {"a": "lr/all", "b": "val/loss", "c": ""}

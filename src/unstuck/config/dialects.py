@@ -65,7 +65,10 @@ def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Se
         if way:
             inner.setdefault(last, []).append((way, key))
     found: dict[str, Setting] = {}
+    lasts = {normal.rpartition(".")[2] for normal in keys} | set(inner)
     for name in NAMES:
+        if lasts.isdisjoint(_last_parts(name.canonical, dialect)):
+            continue
         candidates = _candidates(name, keys, inner, dialect)
         if name.canonical == "start":  # "resume: null" beside "init_from: gpt2" does not make it fresh
             candidates.sort(key=lambda key: read_value("start", raw[key].value) == "fresh")
@@ -144,6 +147,11 @@ def _spellings(canonical: str, dialect: str) -> tuple[str, ...]:
     by_dialect = next(name.spellings for name in NAMES if name.canonical == canonical)
     own = by_dialect.get(dialect, ())
     return own if dialect == "unstuck" else (*own, *(s for s in by_dialect.get("plain", ()) if s not in own))
+
+
+@cache
+def _last_parts(canonical: str, dialect: str) -> frozenset[str]:
+    return frozenset(spelling.rpartition(".")[2] for spelling in _spellings(canonical, dialect))
 
 
 @cache

@@ -135,9 +135,10 @@ def blocks(log: LogFile, table: Table) -> Iterator[tuple[npt.NDArray[np.int64], 
 def floats_of(cells: list[str]) -> npt.NDArray[np.float64]:
     """Cells as numbers, shape (n,); a blank or a text is nan, and so is "nan" (`blank_of` tells them apart)."""
     try:
-        return np.array(cells, dtype=np.float64)
+        return np.array([cell or "nan" for cell in cells], dtype=np.float64)
     except (ValueError, OverflowError):
-        return np.array([_float(cell) for cell in cells], dtype=np.float64)
+        values = {cell: _float(cell) for cell in set(cells)}
+        return np.array([values[cell] for cell in cells], dtype=np.float64)
 
 
 def _float(cell: str) -> float:
@@ -148,8 +149,10 @@ def _float(cell: str) -> float:
 def blank_of(cells: list[str], values: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
     """Which cells hold no number at all, shape (n,): blanks and texts, not a written nan."""
     blank = np.zeros(len(cells), dtype=bool)
-    for place in np.flatnonzero(np.isnan(values)):
-        blank[place] = number(cells[place].strip()) is None
+    places = np.flatnonzero(np.isnan(values))
+    found = [cells[place] for place in places.tolist()]
+    texts = {cell for cell in set(found) if number(cell.strip()) is None}
+    blank[places] = [cell in texts for cell in found]
     return blank
 
 

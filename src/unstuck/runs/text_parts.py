@@ -314,13 +314,15 @@ def _filled(groups: Sequence[Group], x: Sequence[Floats]) -> _Column:
 
 def _summaries(parts: list[Part], scan: Scan) -> None:
     """What transformers' Trainer prints at the end."""
+    # The first line of each part and of all behind it: increasing, so that bisection finds the last part of a line.
+    firsts = np.minimum.accumulate([part.line for part in reversed(parts)])[::-1]
     for found in scan.found:
         if is_summary(found.template) and found.count:
             values = found.values()
             for line, row in zip(found.lines().tolist(), values.tolist(), strict=True):
                 data = {found.template.holes[at].key: value for at, value in zip(found.wanted, row, strict=True)}
-                place = max((k for k, part in enumerate(parts) if part.line <= line), default=0)
-                parts[place].events.append((line, "end of training", data))
+                place = int(np.searchsorted(firsts, line, side="right")) - 1
+                parts[max(place, 0)].events.append((line, "end of training", data))
 
 
 def _finished(scan: Scan) -> tuple[float, float] | None:

@@ -22,6 +22,7 @@ from unstuck.runs.run import Ints
 
 HEADER, FOOTER = 12, 4  # bytes before and after the content of a record
 BLOCK = 4 << 20  # ours: bytes scanned at once, so that the temporary arrays stay near the caches
+NEAR = 4 << 10  # ours: bytes searched first for the record behind a damaged one, which is often the next
 MAX_WALKED = 2_000_000  # ours: about ten seconds; writers of events do not make files of odd or empty records
 MAX_TRIED = 100_000  # ours: places tried when a damaged file is searched for its next whole record
 
@@ -135,16 +136,16 @@ class Records:
         if size - at < HEADER or has_length_at(self.data, at):
             self.torn = size - at
             return size
-        first = at + 1
+        first, span = at + 1, NEAR
         while first < size and self._tried < MAX_TRIED:
-            for place in self._places(first, min(first + BLOCK, size))[0].tolist():
+            for place in self._places(first, min(first + span, size))[0].tolist():
                 self._tried += 1
                 if has_length_at(self.data, place):
                     self.damaged.append((at, place))
                     return int(place)
                 if self._tried >= MAX_TRIED:
                     break
-            first += BLOCK
+            first, span = first + span, min(8 * span, BLOCK)
         self.damaged.append((at, size))
         return size
 

@@ -196,8 +196,9 @@ def _runs(files: Sequence[_File], beside: Beside, source: str, name: str) -> lis
     runs = runs_of_stretches(stretches, beside, source=source, file=name, format=FORMAT, axis=axis)
     if not runs:
         raise UserError(f"{source} holds no scalar that is a number; name the folder of a run that logs a loss.")
+    damage = list(_damage(files))
     for run in runs:
-        run.notes.extend(_damage(files))
+        run.notes.extend(damage)
         if mapped:
             run.axis = "epoch"
             run.notes.append("Keras logs by epoch; each was put at the update that its evaluation states.")
