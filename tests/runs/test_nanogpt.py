@@ -174,3 +174,19 @@ def test_windows_line_ends_and_utf16_are_read(tmp_path):
     assert run.series["train/loss"].updates.tolist() == [0, 10, 20, 30]
     assert np.isnan(run.series["train/loss"].values[-1])
     assert run.series["time/step_ms"].values[0] == 448.71
+
+
+@pytest.mark.parametrize(
+    "updates", [[*range(9)], [5, 6, 7, 8, 6, 7, 8, 9, 9], [3, 4, 5, 6, 0, 1, 2, 3, 2, 1, 0, 5, 6, 7]]
+)
+def test_lines_read_at_once_are_read_as_they_are_one_by_one(tmp_path, updates):
+    lines = [f"iter {u}: loss {3 - k / 10:.4f}, time {k + 1}.50ms, mfu {k - 2}.25%" for k, u in enumerate(updates)]
+    (tmp_path / "a").mkdir()
+    at_once = read_runs(write(tmp_path, "\n".join([*lines, ""])))
+    one_by_one = read_runs(write(tmp_path / "a", "\n".join(f"{line}, more 1" for line in lines)))
+    assert len(at_once) == len(one_by_one)
+    for run, other in zip(at_once, one_by_one, strict=True):
+        for name, series in run.series.items():
+            assert series.updates.tolist() == other.series[name].updates.tolist()
+            assert series.values.tolist() == other.series[name].values.tolist()
+            assert series.lines.tolist() == other.series[name].lines.tolist()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unstuck.diagnose.few_points import student_quantile
 from unstuck.diagnose.statistics import NOISE_POINTS, Floats, mad_sd, points_per_independent, student_z
 
 HUBER = 1.345  # standard deviations: 95 % of the efficiency of least squares at the normal (Huber 1964)
-HUBER_STEPS = 20  # of reweighting: each shrinks the distance to the solution to a few per cent
+HUBER_STEPS = 20  # of reweighting at most: each shrinks the distance to the solution to a few per cent
+SETTLED = 1e-6  # ours: of the scale; a step that moves no point by more ends the reweighting
 LEAST_POINTS = 5  # of a slope: three degrees of freedom are left to its error
 # The largest exponent published of the loss above its floor (Luo et al. 2025, MultiPowerLaw: 0.43 to 0.51; Kaplan et
 # al. 2020: 0.05 to 0.1): what a curve gains ahead is not overstated.
@@ -29,6 +31,7 @@ def robust_slope(x: Floats, y: Floats) -> tuple[float, float]:
         return math.nan, math.nan
     weight, slope, rest = np.ones(n), 0.0, y
     for _ in range(HUBER_STEPS):
+        before = slope
         xc = x - np.average(x, weights=weight)
         slope = float((weight * xc) @ y / ((weight * xc) @ xc))
         rest = y - slope * x
@@ -37,6 +40,8 @@ def robust_slope(x: Floats, y: Floats) -> tuple[float, float]:
         if scale == 0.0:
             return slope, 0.0
         weight = np.minimum(1.0, HUBER * scale / np.maximum(np.abs(rest), 1e-300))
+        if abs(slope - before) * float(np.ptp(x)) <= SETTLED * scale:
+            break
     held = np.clip(rest, -HUBER * scale, HUBER * scale)
     inside = max(1 / n, float((np.abs(rest) <= HUBER * scale).mean()))
     xc = x - x.mean()
@@ -85,12 +90,28 @@ def decline_at_end(updates: Floats, losses: Floats, shares: Sequence[float] = (1
     else:
         return None
     x = np.log(np.maximum(updates[late], 1.0))
-    slope, error = (robust_slope if count >= NOISE_POINTS else least_squares_slope)(x, losses[late])
+    robust = count >= NOISE_POINTS
+    slope, error = (robust_slope if robust else least_squares_slope)(x, losses[late])
     if math.isnan(slope):
         return None
     flatter = math.exp(EXPONENT * float(x.mean() - x[-1]))
-    value, error = -slope * flatter, student_z(2.0, count) * error * flatter
+    # the scale of a robust slope is a MAD's; the other's is the mean square about the line
+    z = student_z(2.0, count) if robust else student_quantile(2.0, count - 2)
+    value, error = -slope * flatter, z * error * flatter
     return Decline(value, value - error, value + error, int(updates[late][0]))
+
+
+def agreed(one: Decline, other: Decline) -> Decline | None:
+    """Two declines of one curve taken together, weighed by what is known of each; None where they differ too much.
+
+    The noise of batches is in the training loss alone, that of few evaluated samples in the validation loss alone.
+    """
+    errors = one.value - one.low, other.value - other.low
+    if min(errors) <= 0 or abs(one.value - other.value) > math.hypot(*errors):
+        return None
+    first, second = (error**-2 for error in errors)
+    value, error = (first * one.value + second * other.value) / (first + second), (first + second) ** -0.5
+    return Decline(value, value - error, value + error, min(one.first, other.first))
 
 
 def gain_ahead(times: float) -> float:

@@ -11,6 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside, settle
@@ -38,8 +42,11 @@ _LINE = re.compile(
     re.M | re.I,
 )
 _PAIR = re.compile(rf"([A-Za-z][\w/]*(?: norm)?)[ :=]+({_NUMBER})(ms|s|%)?", re.I)
-# What nearly every line of a long log looks like.
-_USUAL_LINE = re.compile(r"iter (\d{1,12}): loss (\d{1,9}\.\d{1,9}), time (\d{1,9}\.\d\d)ms, mfu (-?\d{1,9}\.\d\d)%\r?")
+# What nearly every line of a long log looks like: a stretch of four or more is read at once, as numbers between blanks.
+_USUAL_LINES = re.compile(
+    r"(?:iter \d{1,12}: loss \d{1,9}\.\d{1,9}, time \d{1,9}\.\d\dms, mfu -?\d{1,9}\.\d\d%\r?\n){4,}+"
+)
+_BLANKED = str.maketrans(dict.fromkeys("iter: loss, time ms, mfu %\r\n", " "))
 _USUAL_REST = re.compile(r", time ([\d.]+)ms, mfu (-?[\d.]+)%\r?")
 _INT = re.compile(r"\d[\d,]*")
 # Extra fields that forks add to the iteration line -> canonical series (name, unit, scale of a value without unit).
@@ -131,23 +138,29 @@ def _goes_on(group: list[Part], part: Part) -> bool:
 def _parts(log: LogFile) -> Iterator[Part]:
     part = Part()
     for first_line, text in log.pieces():
-        for line, row in enumerate(text.split("\n"), start=first_line):
-            usual = _USUAL_LINE.fullmatch(row)
-            if usual is not None and int(usual[1]) >= part.last >= 0:
-                part.last = update = int(usual[1])
-                add = part.points.add
-                add("train/loss", update, float(usual[2]), line)
-                add("time/step_ms", update, float(usual[3]), line)
-                if usual[4][0] != "-":
-                    add("throughput/mfu_percent", update, float(usual[4]), line)
+        line, at = first_line - 1, 0
+        while at < len(text):
+            if (usual := _USUAL_LINES.match(text, at)) is not None:
+                rows = np.array([*map(float, usual[0].translate(_BLANKED).split())]).reshape(-1, 4)
+                falls = np.flatnonzero(np.diff(rows[:, 0]) < 0) + 1
+                for first, behind in pairwise([0, *falls.tolist(), len(rows)]):
+                    update = int(rows[first, 0])
+                    if _begins_anew(part, update):
+                        yield part
+                        part = Part(line + 1 + first)
+                    _rising(part, rows[first:behind], line + 1 + first)
+                line, at = line + len(rows), usual.end()
                 continue
+            end = text.find("\n", at)
+            row, at = (text[at:], len(text)) if end < 0 else (text[at:end], end + 1)
+            line += 1
             found = _LINE.match(row)
             if found is None:
                 continue
             kind = found.lastgroup
             if kind in ("iter_rest", "step_rest"):
                 update = int(found["iter"] if kind == "iter_rest" else found["step"])
-                if update < part.last and (update == 0 or update < part.first):
+                if _begins_anew(part, update):
                     yield part
                     part = Part(line)
                 if part.first < 0:
@@ -163,6 +176,24 @@ def _parts(log: LogFile) -> Iterator[Part]:
                 part = Part(line)
             _header(part, found, Source(log.name, line))
     yield part
+
+
+def _begins_anew(part: Part, update: int) -> bool:
+    return update < part.last and (update == 0 or update < part.first)
+
+
+def _rising(part: Part, rows: npt.NDArray[np.float64], line: int) -> None:
+    """Add iterations whose updates do not fall: update, loss, ms and MFU in percent, shape (n, 4), from `line` on."""
+    updates = rows[:, 0].astype(np.int64)
+    lines = np.arange(line, line + len(rows))
+    if part.first < 0:
+        part.first = int(updates[0])
+    part.last = int(updates[-1])
+    measured = rows[:, 3] >= 0  # -100 % stands for "not measured yet" (train.py: running_mfu = -1.0)
+    part.points.add_many("train/loss", updates, rows[:, 1], lines)
+    part.points.add_many("time/step_ms", updates, rows[:, 2], lines)
+    if measured.any():
+        part.points.add_many("throughput/mfu_percent", updates[measured], rows[measured, 3], lines[measured])
 
 
 # What may stand between two iterations; any other line of the header opens a new part.
@@ -183,7 +214,7 @@ def _iteration(part: Part, found: re.Match[str], update: int, line: int) -> None
             add("time/step_ms", update, _value(written) * (1000.0 if unit == "s" else 1.0), line)
         elif key == "mfu":
             share = _value(written)
-            if share >= 0:  # -100 % stands for "not measured yet" (train.py: running_mfu = -1.0)
+            if share >= 0:  # as in `_rising`
                 add("throughput/mfu_percent", update, share, line)
         else:
             add(EXTRA[key][0] if key in EXTRA else key, update, _value(written), line)
