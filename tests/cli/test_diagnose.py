@@ -83,8 +83,13 @@ def test_of_several_runs_the_worst_counts(tmp_path, capsys):
     well, sick, unclear = healthy(tmp_path / "h.log"), overfitted(tmp_path / "s.log"), short(tmp_path / "u.log")
     assert main(["diagnose", str(well), str(unclear)]) == 3
     assert main(["diagnose", str(well), str(unclear), str(sick)]) == 1
-    assert main(["diagnose", str(tmp_path)]) == 1
     capsys.readouterr()
+    assert main(["diagnose", str(tmp_path)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "3 runs: 1 sick, 1 undetermined, 1 healthy."
+    assert [line.split()[:3] for line in lines[1:4]] == [
+        ["healthy", "h.log", "-"], ["sick", "s.log", "overfitting"], ["undetermined", "u.log", "-"],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [["nothing.log"], [], ["--config"], ["--jsn", "x"]])

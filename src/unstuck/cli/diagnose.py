@@ -27,9 +27,7 @@ kubectl logs my-training | unstuck diagnose -
 
 PIPED = Path("-")  # the log comes through standard input
 
-# Exit status of a verdict; of several runs the worst counts: sick before undetermined before healthy.
-STATUS = {"healthy": 0, "sick": 1, "undetermined": 3}
-WORST_FIRST = ("sick", "undetermined", "healthy")
+STATUS = {"healthy": 0, "sick": 1, "undetermined": 3}  # exit status of a verdict
 
 
 def command(
@@ -62,7 +60,7 @@ def command(
     several runs the worst counts: unreadable before sick before undetermined before healthy.
     """
     from unstuck.cli.main import os_sentence, say
-    from unstuck.diagnose.engine import diagnose
+    from unstuck.diagnose.engine import WORST_FIRST, diagnose
     from unstuck.runs.names import said_columns
     from unstuck.runs.of_ledger import is_ledger, runs_of_ledger
     from unstuck.runs.readers import read_runs
@@ -116,8 +114,12 @@ def command(
         from unstuck.report.terminal import print_diagnosis
 
         console = Console()
+        if len(diagnoses) > 1:
+            from unstuck.report.overview_terminal import print_overview
+
+            print_overview(diagnoses, console)
         for place, diagnosis in enumerate(diagnoses):
-            if place:
+            if place or len(diagnoses) > 1:
                 console.print()
             print_diagnosis(diagnosis, console)
         if history is not None:

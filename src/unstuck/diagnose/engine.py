@@ -23,6 +23,7 @@ from unstuck.diagnose.thin import thin
 from unstuck.runs import Run
 
 Verdict = Literal["sick", "healthy", "undetermined"]
+WORST_FIRST: tuple[Verdict, ...] = ("sick", "undetermined", "healthy")  # of several runs the worst counts
 
 # A run is healthy only when a rule that follows the loss over the whole run could look and found nothing: rules that
 # need one point each (no NaN, no resume) are clear of a run of two updates as well, which shows nothing.
