@@ -90,7 +90,7 @@ class History:
         groups: indices of runs that compare with each other, in the order of time; those of a single run as well.
         findings: patterns, the surest first.
         remarks: sentences: repeats of a setting, the best run, what was not compared and why.
-        seed_sd: measured standard deviation over runs of the same settings, None where there are none.
+        seed_sds: for each group the standard deviation over runs of the same settings, None where there are none.
     """
 
     runs: tuple[Run, ...]
@@ -99,11 +99,15 @@ class History:
     groups: tuple[tuple[int, ...], ...] = ()
     findings: tuple[HistoryFinding, ...] = ()
     remarks: tuple[str, ...] = ()
-    seed_sd: float | None = None
+    seed_sds: tuple[float | None, ...] = ()
 
     def name(self, index: int) -> str:
         """A short name of a run: the last part of its source that tells the runs apart."""
         return short_names(self.runs)[index]
+
+    def seed_sd(self, index: int) -> float | None:
+        """What another seed is worth in the group of a run: tasks apart have losses of other scales."""
+        return next((sd for group, sd in zip(self.groups, self.seed_sds, strict=True) if index in group), None)
 
 
 def history_of(runs: Sequence[Run]) -> History:
@@ -116,7 +120,7 @@ def history_of(runs: Sequence[Run]) -> History:
     history = History(tuple(kept), order)
     groups, reasons = _groups(kept)
     history.groups = tuple(tuple(group) for group in groups)
-    history.seed_sd = _seed_sd(kept, groups)
+    history.seed_sds = tuple(_seed_sd(kept, group) for group in groups)
     history.steps = tuple(step(history, old, new) for group in groups for old, new in itertools.pairwise(group))
     history.findings = findings(history)
     history.remarks = (*remarks(history), *twice, *reasons)
@@ -128,7 +132,7 @@ def step(history: History, old: int, new: int) -> Step:
     a, b = history.runs[old], history.runs[new]
     changes = changes_of(a, b)
     why = "it goes on from the run before" if goes_on(a, b) else why_not_comparable(a, b, changes)
-    outcome = None if why else compare(a, b, history.seed_sd)
+    outcome = None if why else compare(a, b, history.seed_sd(old))
     if outcome is None and not why:
         why = "they reached no update in common"
     return Step(old, new, changes, outcome, why)
@@ -193,14 +197,13 @@ def _groups(runs: list[Run]) -> tuple[list[list[int]], list[str]]:
     return groups, reasons
 
 
-def _seed_sd(runs: list[Run], groups: list[list[int]]) -> float | None:
+def _seed_sd(runs: list[Run], group: list[int]) -> float | None:
     """Standard deviation over seeds: pooled over pairs of neighbours in time whose settings are the same."""
     squares: list[float] = []
-    for group in groups:
-        for old, new in itertools.pairwise(group):
-            difference = repeat_difference(runs[old], runs[new])
-            if difference is not None:
-                squares.append(difference**2 / 2)  # the variance of one of two values whose difference is d
+    for old, new in itertools.pairwise(group):
+        difference = repeat_difference(runs[old], runs[new])
+        if difference is not None:
+            squares.append(difference**2 / 2)  # the variance of one of two values whose difference is d
     return (sum(squares) / len(squares)) ** 0.5 if squares else None
 
 

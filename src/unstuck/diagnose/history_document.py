@@ -17,7 +17,7 @@ def history_document(history: History) -> dict[str, Any]:
         "order": history.order,
         "runs": [{"source": run.source, "name": names[k], **_results(run)} for k, run in enumerate(history.runs)],
         "groups": [list(group) for group in history.groups],
-        "seed_sd": json_ready(history.seed_sd),
+        "seed_sds": json_ready(list(history.seed_sds)),
         "steps": [_step_document(entry) for entry in history.steps],
         "findings": [
             {
