@@ -157,7 +157,11 @@ def test_environment_variables_are_the_plain_names_in_capitals():
 
 @pytest.mark.parametrize(
     ("settings", "key"),
-    [({"lr_mult.body": 0.01, "lr_mult.head": 1.0}, "lr_mult.body"), ({"body_lr_scale": 0.01}, "body_lr_scale")],
+    [
+        ({"lr_mult.body": 0.01, "lr_mult.head": 1.0}, "lr_mult.body"),
+        ({"body_lr_scale": 0.01}, "body_lr_scale"),
+        ({"lr_mult_body": 0.01, "lr_mult_head": 1.0}, "lr_mult_body"),
+    ],
 )
 def test_group_factors_are_found_and_changed_by_the_users_key(settings: dict[str, Any], key: str):
     run = run_of(dotted({"lr": 1e-3} | settings), "plain")
@@ -168,7 +172,8 @@ def test_group_factors_are_found_and_changed_by_the_users_key(settings: dict[str
 
 
 def test_a_floor_ratio_is_no_group():
-    assert "group_lr_factors" not in values(raw(min_lr_factor=0.1, final_lr_scale=0.1), "plain")
+    settings = raw(min_lr_factor=0.1, final_lr_scale=0.1, lr_scale_factor=0.1, lr_mult_decay=0.5)
+    assert "group_lr_factors" not in values(settings, "plain")
 
 
 def test_our_own_recipe_is_understood_completely():

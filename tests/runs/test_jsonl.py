@@ -121,6 +121,18 @@ def test_a_resume_says_what_changed_and_the_later_rows_count(tmp_path):
     assert run.series["train/loss"].at(470) == 2.0
 
 
+def test_a_resume_in_rows_per_epoch_stands_at_its_update_and_finds_a_setting_under_another_name(tmp_path):
+    rows: list[Any] = [{"epoch": k, "train_loss": 2.0 / k, "lr": 1e-3} for k in (1, 2, 3)]
+    rows += [{"message": "resumed", "config": {"lr_max": 0.0002, "bs": 40}}]
+    rows += [{"epoch": k, "train_loss": 2.0 / k, "lr": 1e-3} for k in (4, 5, 6)]
+    write(tmp_path, [{"max_lr": 0.001, "bs": 40, "n_train": 2000, "n_epochs": 6}], "config.json")
+    run = read_runs(write(tmp_path, rows))[0]
+    event = next(run.events_of("resume"))
+    assert (event.update, event.text) == (200, "resumed")
+    assert event.data["changed"] == {"lr_max": [0.001, 0.0002]}
+    assert run.setting("learning_rate") == 0.0002  # the log's word, though the file has another for it
+
+
 def test_steps_that_begin_again_are_another_run(tmp_path):
     rows = [{"step": k, "loss": 3.0} for k in range(0, 50, 10)] + [{"step": k, "loss": 4.0} for k in range(0, 30, 10)]
     runs = read_runs(write(tmp_path, rows))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.runs.text_logs import CASES, NOT_LOGS, Case
+from tests.runs.text_many_fields import MANY_FIELDS
 from tests.runs.text_toolkits import TOOLKITS
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside
@@ -36,7 +37,7 @@ def rows(count: int, first: int = 0) -> str:
     return "".join(f"step {k} | loss {3 - k / 100:.4f} | lr 1.0e-03\n" for k in range(first, first + 10 * count, 10))
 
 
-@pytest.mark.parametrize("case", [*CASES, *TOOLKITS], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *TOOLKITS, *MANY_FIELDS], ids=lambda case: case.name)
 def test_styles(case: Case, tmp_path: Path) -> None:
     log = written(tmp_path, "train.log", case.text)
     assert text.match(log).confidence >= 0.5
@@ -238,6 +239,18 @@ def test_an_epoch_told_behind_its_batches(tmp_path: Path) -> None:
     (run,) = read(tmp_path, content)
     assert run.series["train/loss"].updates.tolist() == [20, 40, 60, 80]
     assert run.series["val/loss"].updates.tolist() == [40, 80]
+
+
+def test_a_bar_counts_its_own_updates_beside_evaluations_that_name_their_step(tmp_path: Path) -> None:
+    content = "".join(
+        f"\rtraining: {k:3d}%|#   | {k}/100 [00:01<00:09, 41.1{k % 10}it/s, loss={3 - k / 100:.4f}, lr=1.0{k % 10}e-03]"
+        + (f"\nstep {k} - validation loss {3.1 - k / 100:.4f}\n" if k % 20 == 0 else "")
+        for k in range(5, 101, 5)
+    )
+    (run,) = read(tmp_path, content)
+    assert run.axis == "update"
+    assert run.series["train/loss"].updates.tolist() == list(range(5, 101, 5))
+    assert run.series["val/loss"].updates.tolist() == list(range(20, 101, 20))
 
 
 def test_words_that_differ_from_row_to_row_are_no_names(tmp_path: Path) -> None:

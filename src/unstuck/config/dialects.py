@@ -30,9 +30,11 @@ HUGGINGFACE = {"per_device_train_batch_size", "lr_scheduler_type", "max_grad_nor
 NANOGPT = {"max_iters", "lr_decay_iters", "warmup_iters", "block_size", "n_embd", "n_layer", "decay_lr", "eval_iters",
            "eval_interval", "init_from", "always_save_checkpoint"}  # fmt: skip
 
-GROUP_FACTOR = re.compile(r"^(?P<group>\w+?)_lr_(?:factor|mult|multiplier|scale|scaling)$")
+_FACTOR = "(?:factor|mult|multiplier|scale|scaling)"
+GROUP_FACTOR = re.compile(rf"^(?:(?P<before>\w+?)_lr_{_FACTOR}|lr_{_FACTOR}_(?P<behind>\w+))$")
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-NOT_GROUPS = {"min", "end", "final", "warmup", "max", "base", "batch", "plateau"}
+NOT_GROUPS = {"min", "end", "final", "warmup", "max", "base", "batch", "plateau", "decay", "warm_up", "policy",
+              "patience", "step", "steps", "every", "epochs", "type", "factor", "scale", "mult"}  # fmt: skip
 
 
 def guess_dialect(keys: Iterable[str]) -> str:
@@ -207,8 +209,8 @@ def _group_factors(raw: Mapping[str, Setting], dialect: str) -> Setting | None:
             entries = dict(setting.value)
         elif way and way.rpartition(".")[2] in wanted:
             entries = {re.split(r"[./]", key)[-1]: setting.value}
-        elif (match := GROUP_FACTOR.match(last)) and match["group"] not in NOT_GROUPS:
-            entries = {match["group"]: setting.value}
+        elif (group := _group_named(last)) is not None:
+            entries = {group: setting.value}
         for group, value in entries.items():
             number = read_value("dropout", value)  # any plain number
             if number is not None:
@@ -218,6 +220,13 @@ def _group_factors(raw: Mapping[str, Setting], dialect: str) -> Setting | None:
         return None
     shared = first.key.rpartition(".")[0] if "." in first.key and dialect != "unstuck" else first.key
     return replace(first, value=factors, key="optimizer.groups" if dialect == "unstuck" else shared, written=None)
+
+
+def _group_named(key: str) -> str | None:
+    """The group whose factor a normalised key holds: `memory_lr_scale`, `lr_mult_memory`; None where it names none."""
+    match = GROUP_FACTOR.match(key)
+    group = match and (match["before"] or match["behind"])
+    return None if not group or group in NOT_GROUPS else group
 
 
 def _group_change(change: Change, run: Run) -> Change:
@@ -232,8 +241,7 @@ def _group_change(change: Change, run: Run) -> Change:
         return Change(f"optimizer.groups.{group}.lr_factor", old.get(group), new[group])
     for raw_key in run.raw_settings:
         normal = _normal(raw_key, run.dialect)
-        match = GROUP_FACTOR.match(normal.rpartition(".")[2])
-        if (match and match["group"] == group.lower()) or normal == _normal(f"{key}.{group}", run.dialect):
+        if _group_named(normal.rpartition(".")[2]) == group.lower() or normal == _normal(f"{key}.{group}", run.dialect):
             return Change(raw_key, old.get(group), new[group])
     return Change(f"{key}.{group}", old.get(group), new[group])
 

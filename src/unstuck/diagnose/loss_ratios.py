@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
+from unstuck.config.dialects import PER_EPOCH
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.guessing import classes_of
 from unstuck.diagnose.statistics import Floats
 
 MANY_ROWS = 3  # rows of training for each evaluation: enough that a running mean of 5 does not reach over two of them
+FACTORS = ("accumulation", "batch_size", "world_size", "context")  # what a loss may be summed over
 LEAST_WINDOW = 5  # points of the shortest trend (statistics.trend)
 
 
@@ -92,3 +95,42 @@ def level_of_chance(case: Case) -> tuple[float, str] | None:
         return case.chance, "ln V"
     classes = classes_of(case)
     return (math.log(classes), f"ln {classes}") if classes else None
+
+
+def lag(case: Case, places: npt.NDArray[np.intp]) -> Floats:
+    """How far training falls between the rows around each evaluation, in logarithms: their ratio is no surer.
+
+    Where training is logged as often as validation the two rows tell a whole interval, which is no lag.
+    """
+    loss, val = case.loss, case.val
+    if loss is None or val is None or len(loss) < 2 * len(val) or bool((loss.values <= 0).any()):
+        return np.zeros(len(places))
+    behind = np.searchsorted(loss.updates, val.updates[places]).clip(1, len(loss) - 1)
+    fallen: Floats = np.abs(np.log(loss.values[behind - 1] / loss.values[behind]))
+    return fallen
+
+
+def counts_of(case: Case) -> dict[tuple[str, ...], float]:
+    """What a loss may have been summed over: settings (by name) -> their product, at least 2."""
+    known: dict[str, float] = {}
+    for name in FACTORS:
+        value = case.setting(name)
+        if isinstance(value, int | float) and value >= 2:
+            known[name] = float(value)
+    found = {
+        names: math.prod(known[name] for name in names)
+        for size in range(1, len(known) + 1)
+        for names in combinations(known, size)
+    }
+    batches = _batches_per_epoch(case)
+    if batches is not None and batches >= 2:
+        found["batches per epoch",] = batches
+    return found
+
+
+def _batches_per_epoch(case: Case) -> float | None:
+    for key, setting in case.run.raw_settings.items():
+        if key.lower().rpartition(".")[2] in PER_EPOCH and isinstance(setting.value, int | float):
+            return float(setting.value)
+    samples, batch = case.setting("train_samples"), case.setting("batch_size")
+    return float(samples) / float(batch) if samples and batch else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from unstuck.config.dialects import ELSEWHERE
+from unstuck.config.ways import is_elsewhere
 from unstuck.runs import Run, Setting
 from unstuck.runs.names import normalise
 
@@ -21,7 +21,7 @@ def own_settings(run: Run, names: frozenset[str]) -> Iterator[Setting]:
         if place >= MAX_KEYS:
             return
         way, _, last = key.rpartition(".")
-        if normalise(last) in names and not ELSEWHERE & set(way.lower().split(".")):
+        if normalise(last) in names and not is_elsewhere(way.lower()):
             yield setting
 
 

@@ -143,16 +143,18 @@ def settle(run: Run, logged: Mapping[str, Setting], beside: Beside, dialect: str
     raw = {**beside.raw, **logged}
     run.raw_settings = raw
     run.dialect = dialect or guess_dialect(raw)
-    run.settings = canonical_settings(raw, run.dialect)
     run.notes.extend(beside.notes)
     if beside.files and beside.raw:
         run.notes.append(f"Settings were taken from {', '.join(beside.files)} beside the log.")
+    overruled: set[str] = set()  # keys of files for what the log calls by another name
     if beside.raw and logged:
         theirs = canonical_settings(beside.raw, run.dialect)
         mine = canonical_settings(logged, run.dialect)
         for name in sorted(mine.keys() & theirs.keys()):
             if mine[name].value != theirs[name].value:
+                overruled |= {theirs[name].key} - logged.keys()
                 run.notes.append(
                     f"{mine[name].key} is {mine[name].value} in the log ({mine[name].source}) and "
                     f"{theirs[name].value} in {theirs[name].source}; the log's value is used."
                 )
+    run.settings = canonical_settings({key: raw[key] for key in raw if key not in overruled}, run.dialect)

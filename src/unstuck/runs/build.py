@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from unstuck.config.dialects import canonical_settings, guess_dialect
 from unstuck.runs.logfile import number
 from unstuck.runs.run import Floats, Ints, Run, Series, Setting, Source, series_from_columns
 
@@ -152,8 +153,16 @@ def add_raw(
 
 
 def changed_settings(old: Mapping[str, Setting], new: Mapping[str, Setting]) -> dict[str, list[Any]]:
-    """Settings that differ between two headers of one log, or a configuration and a header: key -> [old, new]."""
+    """Settings that differ between two headers of one log, or a configuration and a header: key -> [old, new].
+
+    A setting that the two call by other names (`max_lr`, `lr_max`) is compared too, under the new name.
+    """
     pairs = {key: [old[key].value, new[key].value] for key in new if key in old}
+    before, after = (canonical_settings(raw, guess_dialect(raw)) for raw in (old, new))
+    for name in before.keys() & after.keys():
+        was, now = before[name], after[name]
+        if was.key in old.keys() - new.keys() and now.key in new.keys() - old.keys():
+            pairs[now.key] = [was.value, now.value]
     return {key: [a, b] for key, (a, b) in pairs.items() if a != b and (number(a) is None or number(a) != number(b))}
 
 

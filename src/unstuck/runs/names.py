@@ -24,13 +24,15 @@ from unstuck.runs.times import told_time
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORDS = re.compile(r"[a-z0-9]+")
 _HELD_OUT = re.compile(r"\b(held|hold)[-_ ]out(?![a-z])")
+# Units in brackets that change nothing: without any, nats, a norm. Of times and of bits the name keeps them.
+_UNIT = re.compile(r"\s*[\[(](?:-|1|nats?(?:/\w{1,12})?|1/(?:step|update|iter)|a\.?u\.?|L_?2|unitless)[\])]\s*\Z", re.I)
 GRADIENT_NORM = re.compile(r"(\|{1,2}|‖)(?:g|grad|gradient|∇)\1(?=[ :=]|\Z)")  # as it is written: |g|
 
 
 @cache
 def normalise(key: str) -> str:
     """`trainLoss`, `train/loss`, `Train Loss` -> `train_loss`."""
-    lower = GRADIENT_NORM.sub("grad_norm", _CAMEL.sub("_", key).lower())
+    lower = GRADIENT_NORM.sub("grad_norm", _CAMEL.sub("_", _UNIT.sub("", key)).lower())
     return "_".join(_WORDS.findall(_HELD_OUT.sub("heldout", lower)))
 
 
@@ -71,7 +73,7 @@ STEP_NAMES = _words(
     "iter_no gstep global_iter global_iteration step_num step_idx step_count training_iteration"
 )
 MICRO_STEP_NAMES = _words("micro_step micro_steps micro_batch micro_batches microbatch microstep forward_step")
-EPOCH_NAMES = _words("epoch epochs train_epoch current_epoch epoch_num num_epoch epoch_idx")
+EPOCH_NAMES = _words("epoch epochs train_epoch current_epoch epoch_num num_epoch epoch_idx ep")
 
 _VAL = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout")
 _TRAIN = ("train", "training", "tr")
@@ -93,10 +95,12 @@ TABLE: tuple[SeriesName, ...] = (
     SeriesName("train/loss", ("loss", *_loss(_TRAIN, _STEMS), *_STEMS[1:], "train_loss_step", "loss_step",
                               "train_loss_batch", "batch_loss", "train_batch_loss", "step_loss", "mean_loss",
                               "avg_loss", "average_loss", "total_loss", "train_total_loss", "train_loss_epoch",
-                              "loss_epoch", "lossf", "tloss", "t_loss", "trloss", "trn_loss", "loss_trn")),
+                              "loss_epoch", "lossf", "tloss", "t_loss", "trloss", "trn_loss", "loss_trn",
+                              "minibatch_loss", "mini_batch_loss", "avr_loss", "ave_loss", "running_loss",
+                              *_loss(_TRAIN, ("l",)))),
     SeriesName("val/loss", (*_loss(_VAL, _STEMS), *(f"{p}_loss_epoch" for p in _VAL),
                             *(f"{p}_total_loss" for p in _VAL), *_loss(("va",), ("loss",)), "vloss", "v_loss",
-                            "devloss", *_loss(("test",), ("loss",)))),
+                            "devloss", *_loss((*_VAL, "va", "vl"), ("l",)), *_loss(("test",), ("loss", "l")))),
     # what is minimised where no key says "loss"
     SeriesName("train/loss", (*_loss(_TRAIN, _ERRORS), *_ERRORS)),
     SeriesName("val/loss", (*_loss(_VAL, _ERRORS), *_loss(("test",), _STEMS[1:] + _ERRORS))),
@@ -125,18 +129,20 @@ TABLE: tuple[SeriesName, ...] = (
         "samples/s"),
     SeriesName("time/step_ms", _words(
         "time_step_ms step_ms step_time_ms time_ms iter_ms iter_time_ms ms_per_step ms_per_iter ms_per_iteration "
-        "dt_ms time_per_step_ms"), "ms"),
+        "dt_ms time_per_step_ms batch_cost_ms"), "ms"),
     SeriesName("time/step_ms", _words(
         "step_time step_time_s step_seconds seconds_per_step sec_per_step s_per_step time_per_step iter_time "
-        "time_per_iter time_per_iteration sec_per_iter batch_time"), "ms", 1000.0),
+        "time_per_iter time_per_iteration sec_per_iter batch_time batch_cost avg_batch_cost"), "ms", 1000.0),
     SeriesName("time/data_ms", _words("data_ms data_time_ms dataloader_ms data_loading_ms"), "ms"),
     SeriesName("time/data_ms", _words(
-        "data_time data_time_s data_seconds dataloader_time data_loading_time data_wait data_wait_time load_time"),
+        "data_time data_time_s data_seconds dataloader_time data_loading_time data_wait data_wait_time load_time "
+        "reader_cost avg_reader_cost"),
         "ms", 1000.0),
     SeriesName("time/data_share", _words("time_data_share data_share data_time_share data_wait_share")),
     SeriesName("epoch", EPOCH_NAMES, "epochs"),
     SeriesName("train/accuracy", _words("acc accuracy train_acc train_accuracy training_accuracy")),
-    SeriesName("val/accuracy", (*_loss(_VAL, ("accuracy", "acc")), "test_accuracy", "test_acc")),
+    SeriesName("val/accuracy", (*_loss(_VAL, ("accuracy", "acc", "acc1", "top1")),
+                                *_loss(("test",), ("accuracy", "acc", "acc1", "top1")))),
     SeriesName("val/bits_per_byte", (*(f"{p}_bpb" for p in _VAL), *(f"{p}_bits_per_byte" for p in _VAL)), "bits/byte"),
     SeriesName("val/perplexity", tuple(f"{p}_{a}" for a in ("perplexity", "ppl", "pplx") for p in _VAL)),
     SeriesName("train/perplexity", (*(f"{p}_{a}" for a in ("perplexity", "ppl") for p in _TRAIN), "perplexity", "ppl")),
@@ -189,7 +195,7 @@ def group_of(key: str) -> SeriesName | None:
             return SeriesName(f"lr/{match[1]}", ())
     if match := (_NORM_BEFORE.match(inner) or _NORM_AFTER.match(inner)):
         group = match[1].removeprefix("preclip_")
-        if not {"clip", "clipped", "postclip", "max", "ratio", "clipping"} & set(group.split("_")):
+        if not {"clip", "clipped", "postclip", "max", "ratio", "clipping", "mean"} & set(group.split("_")):
             return SeriesName(f"grad_norm/preclip/{group}", ())
     if match := _UPDATE_RATIO.match(name):
         return SeriesName(f"update_ratio/{match[1]}", ())
@@ -200,11 +206,11 @@ def group_of(key: str) -> SeriesName | None:
     return _time_entry(key)
 
 
-# Spelling -> its places in TABLE.
-_PLACES: dict[str, list[int]] = {}
+# Spelling -> its places in TABLE, and its rank among the spellings of each.
+_PLACES: dict[str, dict[int, int]] = {}
 for _place, _entry in enumerate(TABLE):
-    for _spelling in _entry.spellings:
-        _PLACES.setdefault(_spelling, []).append(_place)
+    for _rank, _spelling in enumerate(_entry.spellings):
+        _PLACES.setdefault(_spelling, {}).setdefault(_place, _rank)
 
 
 def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) -> dict[str, SeriesName]:
@@ -224,14 +230,19 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
     for key in points:
         if key not in said:
             by_name.setdefault(normalise(key), []).append(key)
-    for place in sorted({place for name in by_name for place in _PLACES.get(name, ())}):
+    by_place: dict[int, list[tuple[int, str]]] = {}
+    for name in by_name:
+        for place, rank in _PLACES.get(name, {}).items():
+            by_place.setdefault(place, []).append((rank, name))
+    for place, ranked in sorted(by_place.items()):
         entry = TABLE[place]
         if entry.canonical in taken:
             continue
-        candidates = [key for spelling in entry.spellings for key in by_name.get(spelling, ()) if key not in given]
+        candidates = [key for _, name in sorted(ranked) for key in by_name[name] if key not in given]
         if candidates:
             given[max(candidates, key=lambda key: points[key])] = entry
             taken.add(entry.canonical)
+    _validated(given, points, taken)
     for key in points:
         if key in given or key in said:
             continue
@@ -240,6 +251,36 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
             given[key] = entry_of_key
             taken.add(entry_of_key.canonical)
     return given
+
+
+def _validated(given: dict[str, SeriesName], points: Mapping[str, int], taken: set[str]) -> None:
+    """An accuracy without a phase beside losses that have one, printed as often as validation's, is validation's:
+    fastai's `train_loss valid_loss accuracy`."""
+    keys = {entry.canonical: key for key, entry in given.items()}
+    accuracy, train, val = (keys.get(name, "") for name in ("train/accuracy", "train/loss", "val/loss"))
+    if not (accuracy and train and val) or "val/accuracy" in taken or points[accuracy] != points[val]:
+        return
+    words = [set(normalise(key).split("_")) for key in (accuracy, train, val)]
+    phases = {*_TRAIN, *_VAL, "test"}
+    if not words[0] & phases and words[1] & set(_TRAIN) and words[2] & phases:
+        given[accuracy] = by_canonical("val/accuracy")
+        taken.add("val/accuracy")
+
+
+# What may be called a rate of learning, and the largest value that is taken for one: ours; a share, an error or a time
+# left goes beyond it or ends at 0.
+_MAYBE_RATES = frozenset(_words("rate eta step_size stepsize"))
+MAYBE_BELOW = 0.1
+
+
+def may_be_rate(key: str) -> bool:
+    """Whether a key may name the learning rate, which its values must confirm (`is_small_rate`)."""
+    return _without_section(normalise(key)) in _MAYBE_RATES
+
+
+def is_small_rate(values: Floats) -> bool:
+    """Whether all values are such as a learning rate has: above 0 and small."""
+    return bool(len(values) and np.all((values > 0) & (values < MAYBE_BELOW)))
 
 
 def _of_optimizer(key: str) -> SeriesName | None:
@@ -271,7 +312,7 @@ def said_columns(words: Iterable[str]) -> dict[str, str]:
         if not sign or not key:
             raise UserError(f"--columns {pair} says no name; write KEY=NAME, for example --columns loss=val/loss.")
         if name and not is_canonical(name) and (places := _PLACES.get(normalise(name))):
-            name = TABLE[places[0]].canonical  # as a log would call it: lr, val_loss
+            name = TABLE[min(places)].canonical  # as a log would call it: lr, val_loss
         if name and not is_canonical(name):
             known = sorted({*AXES, *(entry.canonical for entry in TABLE)})
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.3) or ["train/loss", "val/loss", "step"]

@@ -11,7 +11,7 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise
@@ -156,12 +156,14 @@ def _split_at_restarts(part: Part, said: Mapping[str, str]) -> Iterable[Part]:
     key = step or micro
     if key is None:
         return [part]
+    rows, steps = np.asarray(part.columns[key].rows), np.asarray(part.columns[key].values)
+    if (steps[1:] > steps[:-1]).all():
+        return [part]
     counts = part.counts()
     losses = {name.canonical: k for k, name in names.assign(counts, said).items() if name.canonical.endswith("/loss")}
     loss = losses.get("train/loss") or losses.get("val/loss")
     if loss is None:
         return [part]
-    rows, steps = np.asarray(part.columns[key].rows), np.asarray(part.columns[key].values)
     training = np.isin(rows, np.asarray(part.columns[loss].rows)) & np.isfinite(steps)
     rows, steps = rows[training], steps[training]
     if not len(steps) or (steps[1:] > steps[0]).all():
@@ -189,6 +191,10 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
     settle(run, logged, beside, dialect)
     axis = _XAxis(run, parts, counts, beside.columns)
     given = names.assign(counts, beside.columns)
+    if (rate := _rate_by_values(parts, {*given, *beside.columns})) and not any(
+        entry.canonical.startswith("lr/") for entry in given.values()
+    ):
+        given[rate] = names.by_canonical("lr/all")
     points = Points(file)
     as_logged: dict[str, str] = {}
     units: dict[str, str | None] = {}
@@ -198,7 +204,10 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
         updates = axis.updates(part)
         lines = np.asarray(part.lines)
         if place and len(lines):
-            _resume(run, part, printed, file, start, beside.columns)
+            counted = (
+                np.isfinite(np.asarray(part.columns[axis.key].values)).any() if axis.key in part.columns else False
+            )
+            _resume(run, part, printed, file, int(updates[0]) if counted else start)
         printed.update(part.raw)
         for line, text, summary in part.events:
             before = int(np.searchsorted(lines, line))
@@ -230,6 +239,16 @@ def _run(parts: list[Part], beside: Beside, source: str, file: str, format: str,
     if renamed := [f"{key} as {name}" for name, key in as_logged.items() if name != key and name in run.series][:12]:
         run.notes.append(f"Names were inferred: {', '.join(renamed)}.")
     return run
+
+
+def _rate_by_values(parts: list[Part], named: Collection[str]) -> str | None:
+    """The key that may name the learning rate (`rate`, `eta`) and holds such values; None without one."""
+    for key in dict.fromkeys(key for part in parts for key in part.columns):
+        if key not in named and names.may_be_rate(key):
+            columns = [np.asarray(part.columns[key].values) for part in parts if key in part.columns]
+            if names.is_small_rate(np.concatenate(columns)):
+                return key
+    return None
 
 
 class _XAxis:
@@ -331,11 +350,10 @@ def _event(run: Run, source: Source, text: str, update: int, summary: dict[str, 
         run.events.append(Event("error" if _FAILED.search(text) else "note", update, text, source))
 
 
-def _resume(run: Run, part: Part, before: Mapping[str, Setting], file: str, last: int, said: Mapping[str, str]) -> None:
+def _resume(run: Run, part: Part, before: Mapping[str, Setting], file: str, first: int) -> None:
     line, text = part.resumes() or (part.line, "the log goes on with a new header")
     told = _STEP_IN_TEXT.search(text)
-    steps = _steps(part, said)
-    at = int(told[1][:15]) if told else int(steps[0]) if steps and abs(steps[0]) < 2**53 else last
+    at = int(told[1][:15]) if told else first
     changed = changed_settings(before, part.raw)
     run.events.append(Event("resume", at, text, Source(file, line), {"changed": changed}))
     for key, (old, new) in changed.items():

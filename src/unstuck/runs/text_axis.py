@@ -15,6 +15,7 @@ import numpy as np
 from unstuck.runs.run import Floats, Ints
 from unstuck.runs.text_counts import (
     TextAxis,
+    evaluates,
     filled,
     in_order,
     is_fraction,
@@ -29,6 +30,7 @@ from unstuck.runs.text_groups import Group
 from unstuck.wording import plural
 
 WITHIN = 0.5  # ours: share of the steps back of a count that fall on a new epoch for it to count within the epoch
+SMALL_BATCH = 16  # ours: a smaller power of two may be an interval of logging
 CROWDED = 4  # ours: rows of an epoch; two or three may be of training, of an evaluation and of a test
 SAMPLES = 64  # pytorch/examples mnist/main.py: default batch size; it prints samples where others print batches
 
@@ -47,7 +49,7 @@ def axis_of(groups: Sequence[Group], batch_size: float | None, bars: Sequence[Gr
     """
     axis = TextAxis("row", updates=[nothing(group) for group in groups])
     _epochs(axis, groups)
-    training = [group for group in groups if not group.is_evaluation and group.template.metrics]
+    training = [group for group in groups if not evaluates(group) and group.template.metrics]
     counted = {role for group in training or groups for role in group.template.counts}
     if not counted & {"step", "micro_step"} and _batches(axis, groups, ("batch", "count"), batch_size):
         return axis
@@ -99,14 +101,14 @@ def _is_crowded(axis: TextAxis, groups: Sequence[Group]) -> bool:
 def _steps(axis: TextAxis, groups: Sequence[Group], role: str, kind: str) -> bool:
     """Take a count of steps that goes on over the whole run; False where it counts within the epoch."""
     having = [group for group in groups if role in group.template.counts]
-    training = [group for group in having if not group.is_evaluation and group.template.metrics]
+    training = [group for group in having if not evaluates(group) and group.template.metrics]
     counting = training or having
     if _within_epoch(axis, groups, counting, role):
         return _batches(axis, groups, (role,), None)
     columns = [own(group, role) for group in groups]
     _, values = in_order(counting, [own(group, role) for group in counting])
     for place, group in enumerate(groups):
-        if group.is_evaluation and training and _is_other(columns[place], values):
+        if evaluates(group) and training and _is_other(columns[place], values):
             columns[place] = nothing(group)  # it counts the batches of the evaluation
     axis.kind, axis.updates = kind, columns
     axis.name = counting[0].template.holes[counting[0].template.counts[role]].key
@@ -134,9 +136,12 @@ def _within_epoch(axis: TextAxis, groups: Sequence[Group], counting: Sequence[Gr
     up = np.diff(at) > 0
     if back.any():
         return bool(np.mean(up[back]) >= WITHIN and np.mean(back[up] if up.any() else [True]) >= WITHIN)
-    if up.any() or not all("epoch" in group.template.counts for group in counting):
+    totals = [group.total(role) for group in counting]
+    if up.any():  # the same count in every epoch, its total: what an epoch ended with
+        return bool(np.ptp(values) == 0 and all(t is not None and np.all(t == values[0]) for t in totals))
+    if not all("epoch" in group.template.counts for group in counting):
         return False
-    totals = [group.total(role) for group in counting]  # one epoch only: did it reach the total while more are planned?
+    # one epoch only: did it reach the total while more are planned?
     planned = axis.planned.get("epochs")
     return bool(planned and planned.value > 1 and any(t is not None and values.max() >= t.max() for t in totals))
 
@@ -144,13 +149,13 @@ def _within_epoch(axis: TextAxis, groups: Sequence[Group], counting: Sequence[Gr
 def _batches(axis: TextAxis, groups: Sequence[Group], roles: tuple[str, ...], batch_size: float | None) -> bool:
     """Continue a count that begins again with every epoch; False where no group has one."""
     role_of = [next((role for role in roles if role in group.template.counts), "") for group in groups]
-    counting = [g for g, role in zip(groups, role_of, strict=True) if role and not g.is_evaluation]
+    counting = [g for g, role in zip(groups, role_of, strict=True) if role and not evaluates(g)]
     if not counting:
         return False
     if all(group.template.is_running for group in counting) and axis.kind == "epoch":
         plan(axis, "steps_per_epoch", counting, role_of[groups.index(counting[0])])
         return True  # its rows are the means of an epoch
-    counts = [own(g, role) if role and not g.is_evaluation else nothing(g)
+    counts = [own(g, role) if role and not evaluates(g) else nothing(g)
            for g, role in zip(groups, role_of, strict=True)]  # fmt: skip
     role = max(roles, key=lambda name: sum(len(group.rows) for group in counting if name in group.template.counts))
     rows, values = in_order(groups, counts)
@@ -196,7 +201,7 @@ def _batches(axis: TextAxis, groups: Sequence[Group], roles: tuple[str, ...], ba
 def _evaluated_at(axis: TextAxis, groups: Sequence[Group]) -> None:
     """Evaluations that name their own step keep it beside training rows that count batches."""
     for place, group in enumerate(groups):
-        if group.is_evaluation and "step" in group.template.counts:
+        if evaluates(group) and "step" in group.template.counts:
             axis.updates[place] = own(group, "step")
 
 
@@ -228,6 +233,10 @@ def _sample_counting(counting: Sequence[Group], role: str, values: Floats, batch
     if rest not in (0, 1, interval - 1) and totals and interval < float(totals[0].max()):
         size = math.gcd(interval, rest)
         return float(size) if size > 1 else None
+    whole = float(totals[0].max()) if totals else 0.0
+    if interval >= SMALL_BATCH and interval & (interval - 1) == 0 and values[0] == interval and whole % interval:
+        # a power of two from the first row on, and less than it to the end: the samples of the batches so far
+        return float(interval) if whole == values.max() and np.mean(gaps == interval) >= WITHIN else None
     mnist = any("Train Epoch" in g.template.shape and "%)]" in g.template.shape for g in counting)
     if not mnist or interval <= 1:
         return None

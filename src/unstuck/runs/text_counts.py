@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from unstuck.runs.run import Floats, Ints
-from unstuck.runs.text_groups import Group
+from unstuck.runs.text_groups import Group, key_of
+from unstuck.runs.text_words import split_phase
 
 
 @dataclass(slots=True)
@@ -51,6 +52,12 @@ def own(group: Group, role: str) -> Floats:
     """The values of a count, nan where the group has none."""
     at = group.template.counts.get(role)
     return nothing(group) if at is None else group.column(at)
+
+
+def evaluates(group: Group) -> bool:
+    """Whether a row tells of an evaluation: by its phase, or since each outcome in it is one of validation or test."""
+    phases = {split_phase(key_of(group, at))[0] for at in group.template.outcomes}
+    return group.is_evaluation or bool(phases and phases <= {"val", "test"})
 
 
 def in_order(groups: Sequence[Group], columns: Sequence[Floats]) -> tuple[Ints, Floats]:

@@ -43,6 +43,7 @@ _PREFIX = re.compile(
     rf"|{_PLACE}(?::[\w<>.]+)?(?: ?[-|:>]+)?(?= |$)"
     rf"|[\w.]+ - (?={_LEVEL}\b)|[\w]+\.[\w.]+(?::| -)(?= )|__\w+__(?::\w+)?(?::\0)?(?: ?[-|:]+)(?= )"
     r"|\w+[-_]\d+ *\| "  # docker compose
+    r"|\([\w./-]{1,60}\.py[ :]\0\):?(?= |$)"  # Swin and its relatives: the place in brackets behind the time
     r")"
 )
 _RANKED = re.compile(r"(?:rank|default|gpu|node)[ _:]?(\d{1,6})", re.I)

@@ -43,6 +43,7 @@ COUNTS = ("epoch", "step", "micro_step", "batch", "count")
 _KERAS = re.compile(r"\0(?:ms|s|us|µs)/(?:step|epoch|sample)|\x02.{0,20}- ETA:|^\0/\0 (?:\x02 ?)?- \0s - ")
 _BOTH = re.compile(r"\b(train\w*) ?[/|,&] ?(val\w*|test\w*|dev\w*|eval\w*)\b", re.I)
 _MISSING = re.compile(r"[:=] ?(?:n/?a|none|null|-+) ?$", re.I)  # "val: n/a" says nothing about what follows
+_STARRED = re.compile(r"\s*\* +(?:Acc|Prec)@")  # PyTorch's ImageNet example at the end of an evaluation
 _EVALUATION = re.compile(r"saving dict for", re.I)  # TensorFlow estimators name an evaluation so
 
 
@@ -140,6 +141,8 @@ def template_of(shape: str) -> Template | None:
     gaps = re.split(r"[\0\4]", text)
     kinds = re.findall(r"[\0\4]", text)
     reader = _Reader(holes)
+    if _STARRED.match(body):
+        reader.phase = reader.row_phase = "test"
     for at in range(len(kinds)):
         if kinds[at] == SKIPPED:
             holes.append(Hole("skip"))
@@ -273,7 +276,7 @@ class _Reader:
         if phase:
             self.phase = self.row_phase = phase
         behind = any(hole.role == "metric" for hole in self.holes)
-        if words & SUMMARY or (behind and not count_of(key)):
+        if words & (SUMMARY - AROUND_COUNTS) or (behind and not count_of(key)):
             self.summary |= bool(words & SUMMARY)
             return self._skip()
         if role in {hole.role for hole in self.holes}:
@@ -305,7 +308,7 @@ class _Reader:
             key = f"{phase}/{self.base}"
         elif not rest and gap.exact and all(hole.role in ("skip", "rank") for hole in self.holes):
             self.phase = self.row_phase = phase  # "Test: [0/79] Loss 2.3"
-        nothing = words & NOTHING
+        nothing = words & NOTHING if words != {"eta"} or unit else set()  # a time left, or a rate: its values tell
         if nothing and not is_outcome(key) and not (nothing <= PLACES and len(words) > 1 and is_known(key)):
             self._skip()
             return
@@ -343,7 +346,9 @@ class _Reader:
             self.holes.append(Hole(role, name))
         elif unit == "%" and not right:
             self._skip()
-        elif name.strip() and name[0] != "/" and (is_unit(name.split()[0]) or is_known(name)):
+        elif (
+            name.strip() and name[0] != "/" and (is_unit(name.split()[0]) or is_known(name) or names.may_be_rate(name))
+        ):
             self._metric(name, unit, Gap(exact=True))
         else:
             self.holes.append(Hole("number", unit=unit))

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from unstuck.runs import names
 from unstuck.runs.run import Floats, Ints
 from unstuck.runs.text_found import Found
 from unstuck.runs.text_grammar import COUNTS, Hole, Template
 from unstuck.runs.text_lines import HOLE
 from unstuck.runs.text_settings import known
-from unstuck.runs.text_words import INITIALS, SCALES, is_known, is_outcome, is_phase, split_phase
+from unstuck.runs.text_words import (
+    ERRORS,
+    INITIALS,
+    LOSSES,
+    SCALES,
+    in_family,
+    is_known,
+    is_outcome,
+    is_phase,
+    split_phase,
+)
 
 LEAST_BARE = 3  # ours: rows that show a rule: two may be a coincidence
 LEAST_ASSUMED = 5  # ours: rows `100: 2.31` before a number without a name is taken for the loss
@@ -93,10 +106,11 @@ def _said(hole: Hole, at: int, said: dict[str, str]) -> Hole:
 def _counts_inferred(group: Group) -> list[Hole]:
     """The holes, with counts found by how their values rise where no word names them: `[12] loss: 2.3`, `s:100`."""
     template, holes = group.template, [_checked(group, at) for at in range(len(group.template.holes))]
+    holes = _epoch_before_batch(group, holes)
     candidates = _candidates(template)
     integers = [at for at in candidates if at in group.wanted and is_integer(group.column(at))]
     if "epoch" in template.counts or "step" in template.counts or len(group.rows) < 2:
-        return _assumed(group, holes)
+        return _assumed(group, _counted_twice(group, holes))
     if len(integers) >= 2 and _resets_with(group.column(integers[1]), group.column(integers[0])):
         for at, role in zip(integers, ("epoch", "batch"), strict=False):
             holes[at] = replace(holes[at], role=role)
@@ -106,9 +120,36 @@ def _counts_inferred(group: Group) -> list[Hole]:
     return _assumed(group, holes)
 
 
+def _counted_twice(group: Group, holes: list[Hole]) -> list[Hole]:
+    """The holes with `1/12` before `Epoch 1` taken for the epoch, whose total it has: it counts the same."""
+    at = {role: place for role, place in group.template.counts.items() if place in group.wanted}
+    if not {"epoch", "count"} <= at.keys():
+        return holes
+    epochs = group.column(at["epoch"])
+    if np.ptp(epochs) > 0 and np.array_equal(epochs, group.column(at["count"])):
+        holes[at["count"]] = replace(holes[at["count"]], role="epoch", key=holes[at["epoch"]].key)
+        holes[at["epoch"]] = Hole("skip")
+    return holes
+
+
+def _epoch_before_batch(group: Group, holes: list[Hole]) -> list[Hole]:
+    """The holes with `Batch 3/100` read as batch 100 of epoch 3 where what seems the total counts (WeNet)."""
+    at = group.template.counts.get("batch")
+    of = None if at is None else group.template.total_of(at)
+    if at is None or of is None or not {at, of} <= {*group.wanted} or len(group.rows) < LEAST_BARE:
+        return holes
+    outer, inner = group.column(at), group.column(of)
+    if "epoch" in group.template.counts or np.ptp(inner) == 0 or not _resets_with(inner, outer):
+        return holes
+    holes[at], holes[of] = Hole("epoch", "epoch"), Hole("batch", holes[at].key)
+    return holes
+
+
 def _checked(group: Group, at: int) -> Hole:
     """A count that never changes under the name of a setting is one; whole numbers count, others are measured."""
     hole = group.template.holes[at]
+    if hole.role == "metric" and hole.key.lower() == "eta" and not names.is_small_rate(group.column(at)):
+        return Hole("skip")  # a time left
     if hole.role not in COUNTS or at not in group.wanted:
         return hole
     values = group.column(at)
@@ -149,6 +190,23 @@ def _assumed(group: Group, holes: list[Hole]) -> list[Hole]:
     return holes
 
 
+def in_blocks(groups: list[Group]) -> list[Group]:
+    """The groups with one row for each block of lines, where nothing counts and every block has one line of each.
+
+    The row of a block is that of its first line.
+    """
+    if any(group.template.counts for group in groups):
+        return groups
+    often = Counter(len(group.rows) for group in groups)
+    size = max(often, key=lambda rows: (often[rows], rows), default=0)
+    mine = sorted((group for group in groups if len(group.rows) == size), key=lambda group: int(group.rows[0]))
+    if size < LEAST_BARE or len(mine) < 2:
+        return groups
+    first = mine[0].rows
+    regular = [g for g in mine if np.all(g.rows >= first) and np.all(g.rows[:-1] < first[1:])]
+    return [replace(group, rows=first) if group in regular else group for group in groups]
+
+
 def is_integer(values: Floats) -> bool:
     """Whether all values count something: whole, not negative."""
     finite = np.isfinite(values)
@@ -182,3 +240,29 @@ def key_of(group: Group, at: int) -> str:
     if group.phase and not own and is_outcome(hole.key):
         return f"{group.phase}/{hole.key}"
     return hole.key
+
+
+def scores_of(groups: Sequence[Group]) -> set[str]:
+    """Keys that are the name of a phase and nothing else, beside a loss that has its name: scores, not losses.
+
+    `Loss: 0.7, Train: 0.9, Val: 0.8` (PyTorch Geometric's and OGB's examples) are accuracies: the loss of training has
+    been told. Without `Train` they are scores where they are shares that rise.
+    """
+    scores: set[str] = set()
+    for group in groups:
+        template = group.template
+        bare = [at for at in template.metrics if is_phase(template.holes[at].key)]
+        told = [split_phase(template.holes[at].key) for at in template.outcomes if at not in bare]
+        named = any(phase in ("", "train") and in_family(words, LOSSES | ERRORS) for phase, words in told)
+        if not named or not bare:
+            continue
+        trained = any(split_phase(template.holes[at].key)[0] == "train" for at in bare)
+        scores |= {key_of(group, at) for at in bare if trained or _rising_share(group.column(at))}
+    return scores
+
+
+def _rising_share(values: Floats) -> bool:
+    """Whether numbers are shares that are larger in the last third than in the first."""
+    third = max(1, len(values) // 3)
+    inside = np.isfinite(values).all() and np.all((values >= 0) & (values <= 1))
+    return bool(inside and np.median(values[-third:]) > np.median(values[:third]))

@@ -23,7 +23,7 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?
 _BACKSPACES = re.compile("\b+")
 _RETURNS = re.compile("\r{2,}")  # the cursor is back already
 # tqdm leaves the cursor behind its bar, so that what the program prints next stands in the same line.
-_BEHIND_BAR = re.compile(r"(\d%\|[^|\n]{0,400}+\|[^\]\n]{0,400}+\])(?=[^\s\],|])")
+_BEHIND_BAR = re.compile(r"(\d%\|[^|\n]{0,400}+\|[^\]\n]{0,400}+\])(?=[^\s\],|:])")
 
 # A decimal number as programs print it; "1,234" is one number, "0,123" and "1,23" are two.
 _DECIMAL = r"(?>[1-9]\d{0,2}(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
@@ -34,10 +34,15 @@ _SPECIAL = (
 _VALUE = rf"(?:{_DECIMAL}|{_SPECIAL})"
 _WORDLY = "[A-Za-z0-9_\u00c0-\u024f"  # not of a Chinese word, which has no blanks around its numbers
 # A number is no part of a word or a version ("gpt2", "acc@1", "2.10.0", "top-1"); "Epoch1" is a number all the same.
-# ESPnet counts "1-50batch".
+# ESPnet counts "1-50batch", NumPyro "[1-50]:"; a name may begin with digits ("16_h1=0.3", an error at a resolution).
 _NUMBER = re.compile(
-    rf"((?:(?<!{_WORDLY}.@)\]])[-+]|(?<!{_WORDLY}.@])(?<!{_WORDLY})][-+])|(?<=poch)|(?<=\d-)(?=\d{{1,9}}batch)){_VALUE})"
+    rf"((?:(?<!{_WORDLY}.@)\]])[-+]|(?<!{_WORDLY}.@])(?<!{_WORDLY})][-+])|(?<=poch)|(?<=\d-)(?=\d{{1,9}}(?:batch|\]:)))(?!\d{{1,9}}_[A-Za-z])"
+    rf"{_VALUE})"
 )
+
+# "0,2719" behind a blank or a sign is no list, and "2,719" would be a count.
+_COMMA_DECIMAL = re.compile(r"((?:^|[\s=:])[-+]?(?:\d{1,4}(?=,(?!\d{3}(?!\d)))|0)),(\d++)(?=[\s;|%)\]]|\Z)", re.M)
+_POINT_DECIMAL = re.compile(r"\d\.\d")
 
 _TIME = r"\d{1,3}:\d\d(?::\d\d)?(?:[.,]\d+)?(?![\d:])"
 _DATE = r"\d{4}[-/.]\d\d?[-/.]\d\d?"
@@ -86,6 +91,7 @@ def rows_of(piece: str, first: int) -> Rows:
         piece = _BEHIND_BAR.sub("\\1\r", piece)
     if "\r\r" in piece:
         piece = _RETURNS.sub("\r", piece)
+    piece = _pointed(piece)
     if piece.endswith("\n"):
         piece = piece[:-1]
     if "\r" not in piece:
@@ -95,6 +101,13 @@ def rows_of(piece: str, first: int) -> Rows:
     states = np.array([line.count("\r") + 1 for line in piece.split("\n")])
     lines = np.repeat(np.arange(first, first + len(states), dtype=np.int64), states)
     return Rows(piece.replace("\r", "\n").split("\n"), lines)
+
+
+def _pointed(piece: str) -> str:
+    """A piece with a point for the comma of its decimals, where it has such numbers and none with a point."""
+    if _COMMA_DECIMAL.search(piece) is None or _POINT_DECIMAL.search(piece) is not None:
+        return piece
+    return _COMMA_DECIMAL.sub(r"\1.\2", piece)
 
 
 # What stands for a number, a clock, a bar or a rate in a shape must not stand in the text itself.

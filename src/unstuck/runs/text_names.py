@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from unstuck.runs import names
 from unstuck.runs.text_words import (
@@ -33,17 +33,19 @@ LAST_BATCH = " (last batch)"  # behind the key of an evaluation that was printed
 _KINDS = (("loss", LOSSES), ("perplexity", PERPLEXITIES), ("bits_per_byte", BITS), ("accuracy", ACCURACIES))
 # Abbreviations of llm.c's main.log and its relatives (dev/eval and train_gpt2.cu: "s:%d tel:%f", "s:%d trl:%f").
 PARTS = {"box", "obj", "cls", "rec", "recon", "kl", "kld", "reconstruction", "mse", "ce", "bce", "nll"}
+# CatBoost calls the loss of training "learn".
 _WHOLE = {"trl": "train/loss", "tel": "val/loss", "grad": "grad_norm/preclip", "gradient": "grad_norm/preclip",
           "global_norm": "grad_norm/preclip", "g_norm": "grad_norm/preclip", "l_r": "lr/all",
-          "gradients": "grad_norm/preclip"}  # fmt: skip
+          "gradients": "grad_norm/preclip", "learn": "train/loss"}  # fmt: skip
 
 
-def canonical(counts: Mapping[str, int], said: Mapping[str, str]) -> dict[str, str]:
+def canonical(counts: Mapping[str, int], said: Mapping[str, str], scores: Collection[str] = ()) -> dict[str, str]:
     """Which keys are which canonical series, where `names.assign` alone would not give it.
 
     Args:
         counts: key as logged -> number of points.
         said: what the user said, by key as logged.
+        scores: keys of phases alone that are no losses.
     """
     given = {key: entry.canonical for key, entry in names.assign(counts, said).items()}
     taken = set(given.values())
@@ -51,7 +53,7 @@ def canonical(counts: Mapping[str, int], said: Mapping[str, str]) -> dict[str, s
     single = [key for key, name in given.items() if name.startswith("lr/")]
     if len(single) == 1 and single[0] not in said and "lr/all" not in taken:
         found[single[0]] = "lr/all"  # of one group that there is
-    readings = _readings(counts)
+    readings = _readings({key: count for key, count in counts.items() if key not in scores})
     errors = Counter(name for name, key in readings if _is_error(key))
     rates = Counter(name for name, key in readings if name == "lr/all")
     readings = [one for one in readings if one[0] != "lr/all" or rates["lr/all"] == 1]  # of one group; else which?
@@ -72,13 +74,20 @@ def _readings(counts: Mapping[str, int]) -> list[tuple[str, str]]:
         if key.endswith("(mean)"):
             continue
         phase, words = split_phase(key.removesuffix(LAST_BATCH))
-        name = _reading(words, {"": "train", "test": "val"}.get(phase, phase), bool(phase))
+        side = {"": "train", "test": "val"}.get(phase, phase)
+        name = _reading(words, side, bool(phase))
         if re.fullmatch(r"col\d+", key):
             name = "train/loss"  # the only number behind a count
+        if "value" in words and any("policy" in words_of(other) for other in counts):
+            name = None  # the value function's part of an agent's loss
         if words[:1] == ("l",) and sum(words_of(other)[:1] == ("l",) for other in counts) == 1:
             name = name or "train/loss"  # BasicSR's l_pix where it is the only one
         if words == ("total",) and counts.keys() & PARTS:
             name = "train/loss"  # YOLO's console: box, obj, cls and their total
+        if name is None and key.endswith(LAST_BATCH):
+            plain = key.removesuffix(LAST_BATCH)
+            entry = names.assign({plain: 1}).get(plain)
+            name = entry.canonical if entry is not None and entry.canonical.startswith(f"{side}/") else None
         if name is not None:
             readings.append((name, key))
     return readings
@@ -107,7 +116,7 @@ def _reading(words: tuple[str, ...], side: str, phased: bool) -> str | None:
     for kind, family in _KINDS:
         if core and (joined(core) in family or all(word in family for word in core)):
             return f"{side}/{kind}" if (side, kind) != ("train", "bits_per_byte") else None
-    if re.fullmatch(r"(?:optim\w*_|opt_)?(?:lr|learning_rate)(?:_(?:group|pg|param_group)_?\d*|\d)?", whole):
+    if re.fullmatch(r"(?:optim\w*_|opt_|base_)?(?:lr|learning_rate)(?:_(?:group|pg|param_group)_?\d*|\d)?", whole):
         return "lr/all"
     if re.fullmatch(r"(?:optim\w*_|opt_)?(?:total_|global_|overall_)?grad(?:ient)?_norm(?:_total)?", whole):
         return "grad_norm/preclip"

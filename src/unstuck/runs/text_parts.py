@@ -19,7 +19,7 @@ from unstuck.runs.table import updates_per_epoch
 from unstuck.runs.text_axis import axis_of
 from unstuck.runs.text_choice import choose, is_summary
 from unstuck.runs.text_counts import TextAxis, filled, loose_rows
-from unstuck.runs.text_groups import Group, group_of, key_of
+from unstuck.runs.text_groups import Group, group_of, in_blocks, key_of, scores_of
 from unstuck.runs.text_lines import HOLE
 from unstuck.runs.text_names import LAST_BATCH, canonical, scale_of
 from unstuck.runs.text_scan import MAX_LOOKS, REPEATED, Scan
@@ -81,7 +81,7 @@ def text_parts(scan: Scan, beside: Beside, file: str) -> TextParts | None:
         beside: configuration found beside the log, and what the user said about its columns.
         file: what evidence calls the file.
     """
-    groups = choose(scan, dict(beside.columns))
+    groups = in_blocks(choose(scan, dict(beside.columns)))
     measured = [group for group in groups if group.template.metrics]
     if not measured:
         return _summary_only(scan, beside, file)
@@ -102,7 +102,7 @@ def text_parts(scan: Scan, beside: Beside, file: str) -> TextParts | None:
     for name in ("time/step_ms", "time/data_ms"):
         if (timed := next((key for key, c in columns.items() if c.time == name and key not in said), None)) is not None:
             said = {timed: name, **said}
-    said = {**canonical(counts, said), **said}
+    said = {**canonical(counts, said, scores_of(groups)), **said}
     columns = {key: column for key, column in columns.items() if key in said or not key.endswith(LAST_BATCH)}
     notes += [f"{key} has no name; it was taken for the training loss." for key, name in said.items()
               if name == "train/loss" and re.fullmatch(r"col\d+", key) and key not in beside.columns]  # fmt: skip
@@ -139,7 +139,8 @@ def _columns(groups: Sequence[Group]) -> dict[str, _Column]:
     columns: dict[str, _Column] = {}
     for group in groups:
         template = group.template
-        means = {hole.of: at for at, hole in enumerate(template.holes) if hole.role == "mean"}
+        means = {hole.of: at for at, hole in enumerate(template.holes)
+                 if hole.role == "mean" and _may_be_mean(group.column(hole.of), group.column(at))}  # fmt: skip
         for at in template.metrics:
             key, hole = key_of(group, at), template.holes[at]
             values, digits = group.column(at), group.decimals[group.wanted.index(at)]
@@ -166,6 +167,12 @@ def _columns(groups: Sequence[Group]) -> dict[str, _Column]:
             column.add(group.rows[kept], scaled[kept], digits, template.is_repr)
             column.time = column.time or time
     return columns
+
+
+def _may_be_mean(values: Floats, means: Floats) -> bool:
+    """Whether numbers in brackets may be the means of those before them: of positive ones no mean is zero or less
+    (Coqui prints the change since the last evaluation there)."""
+    return bool(np.any(values <= 0) or not np.any(means <= 0))
 
 
 def _last_of_epoch(group: Group, values: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -37,7 +37,7 @@ _FOREIGN = {
     "verlust": "loss", "schritt": "step", "lernrate": "lr", "epoche": "epoch", "genauigkeit": "accuracy",
     "perte": "loss", "étape": "step", "époque": "epoch", "précision": "accuracy", "pérdida": "loss", "época": "epoch",
     "perda": "loss", "paso": "step", "precisión": "accuracy", "потери": "loss", "эпоха": "epoch", "шаг": "step",
-    "точность": "accuracy",
+    "точность": "accuracy", "trainingsverlust": "train_loss", "validierungsverlust": "val_loss", "η": "lr",
 }  # fmt: skip
 _FOREIGN_WORD = re.compile(
     "|".join(
@@ -52,6 +52,15 @@ _PICTURES = re.compile("[\u2300-\u23ff\u2600-\u27a3\u27a5-\u27bf\u2b00-\u2bff\uf
 # "Speed: 110.1 samples/sec 4001 tokens/sec 1.01 updates/sec": the last has a unit too, so that units stand behind.
 _RATES_BEHIND = re.compile(r"(?:\0 ?[A-Za-z]{1,12}/s(?:ec)? ){1,8}\0 ?[A-Za-z]{1,12}/s(?:ec)?(?=[\s,|;)]|\Z)")
 _LEVANTER = re.compile(r"(\0[kM]?)it/\0[kM]?it\b")  # "Progress on:train 5it/10.0kit"
+# Caffe's solver: "Test net output #1: loss = 0.3 (* 1 = 0.3 loss)".
+_CAFFE = re.compile(r"\b(Train|Test) net output #\0: (\S+) = (\0)(?: \(\* \0 = \0 loss\))?")
+_CALLED = re.compile(
+    r"\b(lr|learning_rate)\([A-Za-z]\w{0,40}\)(?=[:=])"
+)  # PaddlePaddle: "lr(CosineAnnealingDecay): 0.1"
+# NumPyro: "avg. loss [101-200]: 27.1"; segmentation_models.pytorch: "[00:29<00:00, 1.5it/s, dice_loss - 0.8]".
+_OVER_STEPS = re.compile(r"((?:[A-Za-z]+\.? ){1,3})\[\0-\0\]: ?\0")
+_DASHED = re.compile(r"(?<=, )([A-Za-z]\w{1,30}) - (?=\0(?:,|\]|\Z))")
+_LAST_CELL = re.compile(r"(?<=[A-Za-z)]) +\| +(?=\0\Z)")  # trax: "Step 500: train CrossEntropyLoss | 2.31"
 _ORDINAL = re.compile(r"第 ?(\0) ?(?:个|個)?(epoch|step|iteration|batch)")
 
 
@@ -66,6 +75,10 @@ def rewritten(body: str) -> str:
     text = _RATES_BEHIND.sub(lambda found: re.sub(rf" (?={HOLE})", ", ", found[0]), text)
     if (row := _CELLS.match(text)) is not None:
         text = f"{row[1]}: {row[2]}"
+    elif text.count("|") == 1:
+        text = _LAST_CELL.sub(": ", text)
+    text = _CAFFE.sub(_output, _CALLED.sub(r"\1", text))
+    text = _OVER_STEPS.sub(rf"{SKIPPED}{SKIPPED} | \1: {HOLE}", _DASHED.sub(r"\1: ", text))
     text = _TUPLES.sub(_paired, text)
     text = re.sub(r"'s\b|['\"`*]", "", text)
     return _EMPTY_BRACKETS.sub(lambda found: f" {found[1].strip()} ", text)
@@ -79,6 +92,12 @@ def english(text: str) -> str:
     if "第" in text:
         text = _ORDINAL.sub(r" \2 \1 ", re.sub(" +", " ", text))
     return text
+
+
+def _output(found: re.Match[str]) -> str:
+    """What Caffe prints of one output of its network, without its number and what it adds to the loss."""
+    behind = SKIPPED * (found[0].count(HOLE) - 2)
+    return f"{SKIPPED} | {found[1]}: {found[2]} = {HOLE}{f' | {behind}' if behind else ''}"
 
 
 def _paired(found: re.Match[str]) -> str:

@@ -22,7 +22,15 @@ from unstuck.runs.text_grammar import Hole, Template, tails_of, template_of
 from unstuck.runs.text_lines import MAX_ROW, Shape, alike, filled, pattern_of, rows_of, shape_of
 from unstuck.runs.text_rows import row_of
 from unstuck.runs.text_settings import is_setting, known, pairs_of
-from unstuck.runs.text_table import Span, cells_of, columns_of, gaps_filled, names_above, table_template
+from unstuck.runs.text_table import (
+    Span,
+    cells_of,
+    columns_of,
+    gaps_filled,
+    lists_added,
+    names_above,
+    table_template,
+)
 from unstuck.runs.text_words import is_outcome, phase_of
 
 FIRST, MOST = 512, 16_384  # ours: rows at once, more and more; new shapes come at the beginning of a log
@@ -210,7 +218,7 @@ class Scan:
                 self._tell(row, line, said.phase, text)
                 self._title = (row, phase_of(said.phase))
             return
-        shape = shape_of(gaps_filled(text, self._columns) if self._columns else text)
+        shape = shape_of(self._filled(text))
         kind = self._shapes.get(shape.text)
         if kind is None:
             above = [*self._above, *texts[:place]][-10:] if place < 10 else texts[place - 10 : place]
@@ -230,6 +238,12 @@ class Scan:
         points = found is not None and (found.count > REPEATED or (found.template.counts and found.template.metrics))
         if not points and is_setting(text):
             self._tell(row, line, "setting", text)
+
+    def _filled(self, text: str) -> str:
+        """A row of a table whose columns are aligned by blanks with one cell for each column."""
+        if not self._columns:
+            return text
+        return gaps_filled(lists_added(text, self._header[0]) if "[" in text else text, self._columns)
 
     def _titled(self, row: int) -> str:
         """The phase that a row just above names, "" where none does."""

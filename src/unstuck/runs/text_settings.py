@@ -43,7 +43,7 @@ EXTRA = frozenset((
 
 _KEY = r"[A-Za-z_][\w.\-/]*"
 _PAIR = re.compile(
-    rf"[^\w\"'{{(\[]{{0,12}}(?:export +|set +|Overriding: +)?[\"']?(?P<key>{_KEY}(?: [A-Za-z(][\w)]*){{0,4}})[\"']?"
+    rf"\s*+[^\w\"'{{(\[]{{0,12}}(?:export +|set +|Overriding: +)?[\"']?(?P<key>{_KEY}(?: [A-Za-z(][\w)]*){{0,4}})[\"']?"
     r" *(?P<sign>=|:(?!//)|\.{3,}:?|[|│┃║]) *(?P<value>\S.*)"
 )
 # What logging puts before a line: a time, a level, the name of a logger.
@@ -81,6 +81,7 @@ _RUN = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")  # letters up to the next word, as `CA
 _BARE = re.compile(r"[\w./+:@\\-]{1,80}\Z")
 _WORDED = re.compile(r"[\w.+-]{1,40}(?: [\w.+-]{1,40}){1,2}\Z")
 _COUNTED = re.compile(r"([-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?) ?([kKMB]?)(?:\b|$)(?: [A-Za-z/()-]+){0,3}\Z")
+_DEFAULT = re.compile(r"\s*[\[(]default[:=]? ?[^\])\n]{0,80}[\])]\s*\Z", re.I)  # pix2pix prints it behind a value
 _WORDS = {"true": True, "false": False, "null": None, "none": None, "yes": True, "no": False}
 
 
@@ -187,7 +188,7 @@ _UNREADABLE = object()
 
 def _value(written: str, words: bool = False) -> Any:
     """A printed value: a literal, a number with its unit, or a bare word (with `words` several); else unreadable."""
-    text = written.strip().rstrip(",;\\|│┃║").strip()
+    text = _DEFAULT.sub("", written).strip().rstrip(",;\\|│┃║").strip()
     if text.count("'") % 2 == 0:
         text = re.sub(r" +#.*\Z", "", text)
     if (word := text.lower()) in _WORDS:

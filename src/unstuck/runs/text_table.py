@@ -25,7 +25,12 @@ LOOK_BACK = 4  # ours: rows above a row that may be its header, blank rows and r
 _RULE = re.compile(r"[\s|+:=\-─━┄┅┈┉│┃║═┼┿╂╇╋╈┡┩├┤┝┥┞┦└┘┏┓┳┻┗┛┬┴┌┐╪╬╠╣╔╗╚╝╦╩╭╮╰╯┢┪┠┨*_.]+\Z")
 _WALLS = re.compile(r"[|│┃║]")
 _CELL = re.compile(r"[-+]?(?:\0(?:/\0)?[%A-Za-z]{0,3}|\x01|\x02|\x03|nan|none|n/a|na|#na#|null|-+|—|)\Z", re.I)
-_CELLS_ONLY = re.compile(r"\s*(?:[-+]?(?:\d[\d.,]*(?:[eE][-+]?\d+)?[%A-Za-z]{0,3}|nan|inf|-)(?:\s+|\Z))+\Z", re.I)
+_CELLS_ONLY = re.compile(
+    r"\s*(?:[-+]?(?:\d[\d.,]*(?:[eE][-+]?\d+)?[%A-Za-z]{0,3}|\d+(?::\d\d){1,2}|nan|inf|-)(?:\s+|\Z))+\Z", re.I
+)
+_LISTED = r"[-+]?(?:\d++(?:\.\d*+)?(?:[eE][-+]?\d{1,3})?|nan|inf)"
+_LISTS = re.compile(rf"\s*\d+(?:\s+\[(?:{_LISTED}(?:,\s*{_LISTED})*)?\])+\s*\Z")
+_LIST_OR_WORD = re.compile(r"\[[^\]]*\]|\S+")
 _NAME = re.compile(r"[^\0-\3]+\Z")
 _NUMBER = re.compile(r"[-+]?[\d.,]+(?:e[-+]?\d+)?%?", re.I)
 _ALIGNED = re.compile(r"\S+(?: \S+)*"), re.compile(r"\S+")  # names of several words, of one
@@ -55,6 +60,26 @@ def _aligned(row: str) -> tuple[Span, ...] | None:
         if LEAST_COLUMNS <= len(spans) <= MAX_COLUMNS and _is_header([row[start:end] for start, end in spans]):
             return spans
     return None
+
+
+def lists_added(row: str, names: str) -> str:
+    """A row of a count and printed lists with one number for each list; as it is where it is no such row.
+
+    DeepXDE prints the parts of a loss, whose sum is trained: the list below a name with `loss` is their sum, of other
+    lists only those of one number are known. `names`: the header.
+    """
+    if len(row) > MAX_HEADER or not _LISTS.match(row):
+        return row
+    cells = [found[0] for found in _LIST_OR_WORD.finditer(row)]
+    columns = _ALIGNED[0].findall(names)
+    if len(columns) != len(cells):
+        return row
+    told = [cells[0]]
+    for cell, name in zip(cells[1:], columns[1:], strict=True):
+        numbers = [float(number) for number in cell.strip("[]").split(",") if number.strip()]
+        known = len(numbers) == 1 or (len(numbers) > 1 and "loss" in name.lower())
+        told.append(f"{sum(numbers):.9g}" if known else "-")
+    return "  ".join(told)
 
 
 def gaps_filled(row: str, columns: tuple[Span, ...]) -> str:
@@ -119,7 +144,7 @@ def names_above(above: list[str], cells: Cells) -> list[str] | None:
         above: rows as written.
         cells: of the row below.
     """
-    rule = ""
+    rule = below = ""
     looked = 0
     for row in reversed(above):
         if not row.strip():
@@ -127,9 +152,9 @@ def names_above(above: list[str], cells: Cells) -> list[str] | None:
         if is_rule(row):
             rule = row
             continue
-        if names := _names(row, rule, cells):
+        if names := _names(row, rule, cells) or _names_of_two(row, below, cells):
             return names
-        looked += 1
+        looked, below = looked + 1, row
         if looked >= LOOK_BACK:
             break
     return None
@@ -144,6 +169,17 @@ def _names(row: str, rule: str, cells: Cells) -> list[str] | None:
         if len(names) == count and _is_header(names):
             return names
     return None
+
+
+def _names_of_two(row: str, below: str, cells: Cells) -> list[str] | None:
+    """The names in two rows of a walled header, one word above the other: MATLAB's `Mini-batch` over `Loss`."""
+    if cells.by != "|" or not below:
+        return None
+    above, under = _divisions(row, "", "|")[0], _divisions(below, "", "|")[0]
+    if len(above) != len(cells.cells) or len(under) != len(above):
+        return None
+    names = [f"{first} {second}".strip() for first, second in zip(above, under, strict=True)]
+    return names if _is_header(names) else None
 
 
 def _divisions(row: str, rule: str, by: str) -> list[list[str]]:

@@ -22,7 +22,7 @@ def _words(text: str) -> frozenset[str]:
 PHASES: dict[str, str] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validating", "validate", "eval", "evaluation", "evaluating",
-                     "evaluate", "evaluated", "dev", "heldout", "holdout", "valset", "devset"), "val"),
+                     "evaluate", "evaluated", "dev", "heldout", "holdout", "valset", "devset", "cv"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "testset", "unseen"), "test"),
 }  # fmt: skip
 # Words that say that a line sums up or looks back: its numbers are no points of a curve.
@@ -40,7 +40,7 @@ STEPS = frozenset(names.STEP_NAMES) | _words(
 )
 MICRO_STEPS = frozenset(names.MICRO_STEP_NAMES)
 BATCHES = _words("batch batches minibatch mini_batch mini_batches batch_idx batch_id batch_num mb iters_in_epoch "
-                 "batch_no batch_number")  # fmt: skip
+                 "batch_no batch_number epoch_step")  # fmt: skip
 # Letters that stand for a step where the values rise as one does.
 INITIALS = _words("s i t n k it ep u")
 
@@ -78,11 +78,12 @@ MILLISECONDS = {"ms": 1.0, "s": 1e3, "sec": 1e3, "secs": 1e3, "second": 1e3, "se
 STEP_TIMES = _words("dt step_time time_per_step iter_time batch_time time_per_iteration elapsed_time_per_iteration "
                     "step_duration time_step elapsed_time_per_iteration_ms ms step_dt iteration_time time_per_iter "
                     "time_iter sec_per_step train_step_time ms_step ms_batch ms_iter ms_it s_step s_it s_batch s_iter "
-                    "sec_step sec_batch sec_iter sec_it per_step")  # fmt: skip
+                    "sec_step sec_batch sec_iter sec_it per_step batch_cost avg_batch_cost")  # fmt: skip
 # Names of the time that a step waits for its data; with a unit they are converted to ms.
 DATA_TIMES = _words("data data_time data_wait data_wait_time wait_data data_load data_loading data_load_time "
                     "data_loading_time dataload dataloader dataloader_time data_fetch data_fetch_time fetch_data "
-                    "load_time loading_time batch_load_time load_data time_data")  # fmt: skip
+                    "load_time loading_time batch_load_time load_data time_data reader_cost "
+                    "avg_reader_cost")  # fmt: skip
 
 # Keys whose numbers say nothing about training.
 NOTHING = _words("eta remaining left v_num version device cuda gpu gpus rank local_rank pid port host node worker day "
@@ -99,11 +100,14 @@ STOP = _words("a an the is was were are be been to from and or but we i you he s
 # What may stand between a phase and a count: "validation loss at iteration 1000", "end of epoch 3", "Starting epoch 1".
 AROUND_COUNTS = _words("at after for of end start starting begin beginning done finished in on during run running "
                        "current global results result summary loss log stats metrics set info now completed "
-                       "complete ended started the report phase step steps time")  # fmt: skip
+                       "complete ended started the report phase step steps time per-step")  # fmt: skip
 NUMBERED = _words("i idx index no num number nr id")  # behind the word of a count: "batch i", "step no"
 FILLERS = _words("value values current curr cur mean avg average averaged ave running batch step iter epoch the set "
                  "total this over on per reduced all smoothed raw lm dataset split metrics metric data "
-                 "phase language")  # fmt: skip
+                 "phase language minibatch mini-batch")  # fmt: skip
+
+
+_PHASED = re.compile(rf"(?:{'|'.join(PHASES)})-[a-z]{{2}}")  # MXNet and Sockeye: "Validation-perplexity"
 
 
 @lru_cache(REMEMBERED)
@@ -112,7 +116,8 @@ def words_of(key: str) -> tuple[str, ...]:
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", key).lower()
     if "out" in apart:
         apart = re.sub(r"\b(held|hold)[-_ ]out(?![a-z])", "heldout", apart)
-    return tuple(word for word in re.split(r"[\s_/.:,()\[\]'\"]+", apart) if re.search(r"[a-z0-9#%]", word))
+    words = (word for word in re.split(r"[\s_/.:,()\[\]'\"]+", apart) if re.search(r"[a-z0-9#%]", word))
+    return tuple(part for word in words for part in (word.split("-", 1) if _PHASED.match(word) else (word,)))
 
 
 @lru_cache(REMEMBERED)
@@ -160,7 +165,9 @@ def in_family(words: tuple[str, ...], family: frozenset[str]) -> bool:
 @lru_cache(REMEMBERED)
 def is_outcome(key: str) -> bool:
     """Whether the key names what training improves: a loss, an error, a perplexity, an accuracy, a score."""
-    words = split_phase(key)[1]
+    phase, words = split_phase(key)
+    if phase and words == ("l",):  # L_train, L_val
+        return True
     return any(in_family(words, family) for family in (LOSSES, ERRORS, PERPLEXITIES, BITS, ACCURACIES, SCORES))
 
 

@@ -48,7 +48,7 @@ def match(log: LogFile) -> Match:
         return NO_MATCH  # one object alone is a summary
     keys = {names.normalise(key) for row in objects for key in row}
     known = {n for n in names.STEP_NAMES + names.EPOCH_NAMES + names.MICRO_STEP_NAMES if n in keys}
-    given = {name.canonical for name in names.assign({k: 1 for row in objects for k in _flat(row)}).values()}
+    given = {name.canonical for name in names.assign({k: 1 for row in objects for k in flat(row)}).values()}
     losses = given & {"train/loss", "val/loss", "train/perplexity", "val/perplexity"}
     if not losses:
         return Match(0.2, "JSON lines without a loss")
@@ -82,15 +82,17 @@ def _parts(log: LogFile) -> tuple[list[Part], int]:
             torn += 1
             continue
         config = next((row[key] for key in CONFIG_KEYS if isinstance(row.get(key), dict)), None)
+        told = next((v for key in EVENT_KEYS if isinstance(v := row.get(key), str)), None)
         if config is not None:
             if parts[-1].lines or parts[-1].raw:
                 parts.append(Part(line=line))
             add_raw(parts[-1].raw, config, Source(log.name, line))
+            if told is not None:
+                parts[-1].events.append((line, told[:300], {}))
             continue
-        told = next((v for key in EVENT_KEYS if isinstance(v := row.get(key), str)), None)
         if told is not None and RESUMED.search(told) and parts[-1].lines:
             parts.append(Part(line=line))
-        values = _flat(row)
+        values = flat(row)
         if "train_runtime" in values:  # transformers' summary of the whole run is no point of a curve
             parts[-1].events.append((line, "end of training", values))
         elif values:
@@ -136,6 +138,9 @@ def _parsed(texts: list[str]) -> list[dict[str, Any] | None]:
     return [_object(text) for text in texts]
 
 
+_PLAIN = frozenset({int, float})  # not bool, which is an int to isinstance
+
+
 def _plain_until(rows: list[dict[str, Any] | None], at: int) -> int:
     """The index after the last of the rows from `at` on that have the keys of the first and hold numbers only."""
     first = rows[at]
@@ -144,7 +149,7 @@ def _plain_until(rows: list[dict[str, Any] | None], at: int) -> int:
     keys = first.keys()
     for end in range(at, len(rows)):
         row = rows[end]
-        if row is None or row.keys() != keys or not all(type(v) is float or type(v) is int for v in row.values()):
+        if row is None or row.keys() != keys or not _PLAIN.issuperset(map(type, row.values())):
             return end
     return len(rows)
 
@@ -172,8 +177,11 @@ def _object(text: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a row under slash-joined keys, with the split of the row in front of a bare loss."""
+def flat(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a row under slash-joined keys, with the split of the row in front of a bare loss.
+
+    Of keys that come twice (`{"loss": 1, "metrics": {"loss": 2}}`) the first stays.
+    """
     if all(type(value) in (int, float) for value in row.values()) and len(row) <= MAX_KEYS:
         try:
             return {key: float(value) for key, value in row.items()}
@@ -193,8 +201,19 @@ def _flat(row: Mapping[str, Any]) -> dict[str, float]:
             break
         if (logged := number(value)) is not None:
             bare = split is not None and names.normalise(key) in ("loss", "acc", "accuracy", "ppl", "perplexity", "bpb")
-            values[f"val/{key}" if bare else key] = logged
+            values.setdefault(f"val/{key}" if bare else key, logged)
     return values
+
+
+# Keys of an object that hold the numbers of a row, and say nothing about them: structured loggers nest so.
+_CONTAINERS = frozenset(("metrics", "scalars", "values", "payload", "fields", "record", "data", "extra"))
+
+
+def _contains(key: str, inner: Mapping[str, Any]) -> bool:
+    """Whether an object only wraps the numbers of a row: `data` does where it holds a loss or other objects."""
+    if key not in _CONTAINERS:
+        return False
+    return key != "data" or "loss" in inner or any(isinstance(value, dict) for value in inner.values())
 
 
 def _walk(row: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
@@ -202,7 +221,7 @@ def _walk(row: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             if depth < MAX_DEPTH and not (depth == 0 and key in CONFIG_KEYS):
-                yield from _walk(value, f"{name}/", depth + 1)
+                yield from _walk(value, prefix if _contains(key, value) else f"{name}/", depth + 1)
         elif isinstance(value, list):
             if len(value) <= 16:
                 for place, item in enumerate(value):
