@@ -126,3 +126,40 @@ def test_rows_of_a_model_that_remembers_are_never_surely_shifted(epochs_to_remem
             assert not gap.sure
             called += 1
     assert called <= most * 200
+
+
+@pytest.mark.parametrize(("per_epoch", "remembers"), [(40, False), (40, True), (150, True), (900, False)])
+def test_the_same_text_shows_no_gap_within_the_first_epoch_whatever_comes_after(
+    per_epoch: int, remembers: bool
+) -> None:
+    """Evaluated every 40 updates of 600; memory from the second epoch on takes up to 95 % of the training loss."""
+    called = sure = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        u, at = np.arange(5.0, 601, 5), np.arange(40.0, 601, 40)
+        floor, knee = float(rng.uniform(0.3, 2.0)), float(rng.uniform(10, 100))
+        remembered = 1 - np.exp(-np.maximum(0.0, u / per_epoch - 1) / float(rng.uniform(1, 6)))
+        train = (floor + (3.0 - floor) / (1 + u / knee)) * (1 - remembers * float(rng.uniform(0.4, 0.95)) * remembered)
+        rises = remembers * float(rng.uniform(0, 1.0)) * np.maximum(0.0, at / per_epoch - 1) / 5
+        val = (floor + (3.0 - floor) / (1 + at / knee)) * (1 + rises)
+        train, val = train + rng.normal(0, 0.05, len(u)), val * np.exp(rng.normal(0, 0.02, len(at)))
+        gap = gap_at_start(run_of({}, train_loss=(u, train), val_loss=(at, val), epoch=(u, u / per_epoch)))
+        if gap is not None and gap.early > gap.threshold and not gap.grows and not gap.closes:
+            called, sure = called + 1, sure + gap.sure
+    assert sure <= 2
+    assert called <= 6
+
+
+def test_a_gap_that_opens_within_the_first_epoch_is_seen_and_one_of_a_tenth_is_not() -> None:
+    found = {0.4: 0, 0.1: 0}
+    for share in found:
+        for seed in range(50):
+            rng = np.random.default_rng(seed)
+            u, at = np.arange(5.0, 601, 5), np.arange(40.0, 601, 40)
+            curve = 1.0 + 2.0 / (1 + u / 60)
+            val = np.interp(at, u, curve) * (1 + share / (1 - share) * (1 - np.exp(-at / 150)))
+            train = curve + rng.normal(0, 0.05, len(u))
+            gap = gap_at_start(run_of({}, train_loss=(u, train), val_loss=(at, val), epoch=(u, u / 900)))
+            found[share] += gap is not None and gap.early > gap.threshold and not gap.grows and not gap.closes
+    assert found[0.4] >= 48
+    assert found[0.1] <= 1

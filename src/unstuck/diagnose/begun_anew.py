@@ -56,6 +56,30 @@ def begun_anew(series: Series) -> Anew | None:
     return Anew(low, jump, top, _retraced(series, jump))
 
 
+def mirrored(series: Series, low: int) -> bool:
+    """Whether a rate goes back up from its lowest point the way it came down: a cosine that runs on past its end.
+
+    False where that looks like a plan: a first climb that takes half as long as the fall (a triangle), several rises.
+    """
+    values, updates = series.values, series.updates.astype(np.float64)
+    peak = float(values.max())
+    top = int(np.argmax(values >= 0.99 * peak))
+    after = slice(low + 1, low + 1 + int(np.argmin(np.append(np.diff(values[low:]) > 0, False))))  # as long as it rises
+    climbs = np.diff(np.concatenate([[0], np.diff(values[top:]) > 0]).astype(int)) == 1
+    if climbs.sum() != 1 or updates[top] - updates[0] > 0.5 * (updates[low] - updates[top]):
+        return False
+    if low - top < LEAST_AFTER or float(values[after].max(initial=0.0)) - float(values[low]) < LEAST_SHARE * peak:
+        return False
+    between = float(np.median(np.diff(updates)))
+    for centre in np.linspace(updates[low] - between, updates[low] + between, TRIED + 1):  # the end lies between rows
+        at = 2 * centre - updates[after]
+        known = (at >= updates[top]) & (at <= updates[low])
+        back = np.interp(at[known], updates[top : low + 1], values[top : low + 1])
+        if known.sum() >= LEAST_AFTER and np.abs(back - values[after][known]).max() <= SAME * peak:
+            return True
+    return False
+
+
 def _retraced(series: Series, jump: int) -> bool:
     """Whether the values from `jump` on repeat those from the start, and the fall before it was not at its end."""
     values, updates = series.values, series.updates.astype(np.float64)

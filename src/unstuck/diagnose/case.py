@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from unstuck.diagnose import statistics
 from unstuck.diagnose.epochs import logged_updates_per_epoch
+from unstuck.diagnose.few_points import in_rising_order
 from unstuck.runs import Run, Series
 from unstuck.runs.logfile import number
 from unstuck.runs.names import normalise
@@ -186,7 +188,8 @@ class Case:
         tokens = self.setting("validation_tokens")
         lowest = float(self.val.values.min())
         error = statistics.validation_standard_error(lowest, tokens) if tokens and self.is_token_loss else 0.0
-        return statistics.rise_after_best(self.val.values, error)
+        rise = statistics.rise_after_best(self.val.values, error)
+        return None if rise is None else replace(rise, steady=rise.steady or in_rising_order(self.val.values, rise))
 
     @cached_property
     def train_at_evaluations(self) -> npt.NDArray[np.float64] | None:

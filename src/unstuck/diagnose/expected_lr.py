@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from unstuck.config.dialects import PER_EPOCH
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.resumes import sets_learning_rate
 from unstuck.runs.logfile import number
 
 Floats = npt.NDArray[np.float64]
@@ -289,9 +290,11 @@ def _bases_before(case: Case) -> tuple[float, ...]:
     old: list[float] = []
     for event in case.run.events_of("resume"):
         for key, pair in (event.data.get("changed") or {}).items():
-            is_lr = str(key).rpartition(".")[2] in ("learning_rate", "muon_learning_rate", "lr")
-            if is_lr and isinstance(pair, list | tuple) and pair and isinstance(pair[0], int | float) and pair[0] > 0:
-                old.append(float(pair[0]))
+            if not sets_learning_rate(str(key)) or not isinstance(pair, list | tuple) or not pair:
+                continue
+            before = number(pair[0])
+            if before is not None and before > 0:
+                old.append(before)
     return tuple(dict.fromkeys(old))
 
 

@@ -8,7 +8,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from unstuck.diagnose.statistics import Floats, false_alarm_z
+from unstuck.diagnose.statistics import NOISE_POINTS, Floats, Rise, false_alarm_z
+
+BY_CHANCE = 1e-3  # as `false_alarm_z`: one false alarm in a thousand healthy runs
 
 
 @lru_cache(4096)
@@ -94,3 +96,16 @@ def chance_of_order(values: Floats) -> float:
     for k in range(2, n + 1):
         orders = np.convolve(orders, np.full(k, 1 / k))
     return float(orders[: falls + 1].sum())
+
+
+def in_rising_order(values: Floats, rise: Rise) -> bool:
+    """Whether the few values after the lowest come in an order that noise hardly gives, and wandering neither.
+
+    A rise that levels off bends, and its bend counts as noise in `Rise.error`, which few points know badly besides. Its
+    order needs no noise: Kendall's test, with the lowest point left out, for it was chosen. A level that wanders makes
+    such orders as well, so the rise must also pass its error at one chance in a thousand.
+    """
+    after = values[rise.best + 1 :]
+    if not len(after) <= NOISE_POINTS or not rise.rise > false_alarm_z(1) * rise.error:
+        return False
+    return chance_of_order(after) <= BY_CHANCE

@@ -1,12 +1,13 @@
 """The gap between validation and training while no sample has been seen twice, when nothing can have been memorised.
 
 Three kinds of logs. Where several evaluations fall into the first epoch, they are compared with the training loss
-there. Where the first one comes in the second epoch, with the training loss at the end of the first, which was taken on
-samples not seen before: validation on text of the same kind was as low when it passed there. Where there is one row per
-epoch, its training loss is the mean over the epoch and its validation loss that of the end: of a loss that falls ever
-more slowly the value at the end of the first epoch is no more than the mean of the first two rows (f is convex:
-2 f(t) <= f(t - s) + f(t + s), integrated over s from 0 to 1), so a validation loss above that is a gap after a single
-pass.
+there: the first ones, or the last ones where the gap only opens as the model learns, which is no memory either as long
+as every sample is new. Where the first one comes in the second epoch, with the training loss at the end of the first,
+which was taken on samples not seen before: validation on text of the same kind was as low when it passed there. Where
+there is one row per epoch, its training loss is the mean over the epoch and its validation loss that of the end: of a
+loss that falls ever more slowly the value at the end of the first epoch is no more than the mean of the first two rows
+(f is convex: 2 f(t) <= f(t - s) + f(t + s), integrated over s from 0 to 1), so a validation loss above that is a gap
+after a single pass.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.expected_lr import micro_batches_per_epoch
-from unstuck.diagnose.statistics import Floats, false_alarm_z, validation_standard_error
+from unstuck.diagnose.statistics import Floats, false_alarm_z, noise_sd, trend, validation_standard_error
 from unstuck.runs import Series
 
 # 10 %: nanoGPT's shakespeare_char, whose validation is the tail of one book, is 5 % apart after one epoch.
@@ -36,6 +37,7 @@ HALVES = 2.0
 EXCURSION = 1.5
 CARRIED = 0.25  # in a sound run most of what training gains carries over to validation (see loss-plateau)
 FEW = 3  # evaluations whose median is the gap at the start and at the end
+AROUND = 8  # evaluations that tell the scatter near one: 6 second differences, known to a third
 # Standard deviation of the loss of one sample as a share of the mean. Classes: close to exponential, as for one token
 # (statistics.validation_standard_error); documents: a tenth, their spread in web text is that or more. Assumptions.
 CLASS_SPREAD, SAMPLE_SPREAD = 1.0, 0.1
@@ -55,6 +57,7 @@ class Gap:
         seen: epochs that the run covers; nan where unknown.
         sure: whether memory of a first pass cannot have made it.
         against: what validation is compared with, in words.
+        opened: whether it opened within the first epoch, and `early` is that of its last evaluations.
     """
 
     first: int
@@ -66,6 +69,7 @@ class Gap:
     seen: float
     sure: bool = True
     against: str = "training"
+    opened: bool = False
 
 
 def gap_at_start(case: Case) -> Gap | None:
@@ -106,25 +110,56 @@ def _by_updates(case: Case, val: Series, train: Floats) -> Gap | None:
     # an untrained model has no gap whatever the splits: only evaluations after the training log began count
     counts = (val.updates >= max(1, int(case.loss.updates[0]))) & (val.updates <= end)
     gaps = val.values - train
-    first = int(np.argmax(counts))
+    first, gap = int(np.argmax(counts)), None
     if counts.sum() == 1 and not math.isnan(seen) and len(val) - first >= FEW + 2:
-        return _borne_out(case, first, val.values, gaps, float(gaps[first]), float(val.values[first]), MATERIAL_SHARE)
-    if not counts.any() and not math.isnan(seen):
-        return _after_first_epoch(case, val, end)
-    if counts.sum() < 2:
+        gap = _borne_out(case, first, val.values, gaps, float(gaps[first]), float(val.values[first]), MATERIAL_SHARE)
+    elif counts.sum() > 1:
+        gap = _gap(case, first, val.values, val.values[counts][:FEW], gaps[counts][:FEW], gaps, share, seen)
+    if math.isnan(seen) or (gap is not None and gap.early > gap.threshold and not gap.grows):
+        return gap
+    if not counts.any():
+        return _after_first_epoch(case, val, end, False)
+    opened = _before_second_epoch(case, val, np.flatnonzero(counts)[-FEW:], gaps, end, seen)
+    if opened is None and counts.sum() == 1:
+        opened = _after_first_epoch(case, val, end, True)
+    return opened if opened is not None and opened.early > opened.threshold else gap
+
+
+def _before_second_epoch(
+    case: Case, val: Series, last: npt.NDArray[np.int64], gaps: Floats, end: float, seen: float
+) -> Gap | None:
+    """From the last evaluations of the first epoch, against training up to there; None where they show nothing.
+
+    Splits that differ are alike to an untrained model: their gap opens as it learns. Other causes of that are smaller
+    than memory and different text (order of the data, averaged weights), so the gap must be twice the usual.
+    """
+    loss = case.loss
+    assert loss is not None
+    new = loss.where(loss.updates <= end)
+    if len(new) < FEW:
         return None
-    return _gap(case, first, val.values, val.values[counts][:FEW], gaps[counts][:FEW], gaps, share, seen)
+    level = np.interp(val.updates[last].astype(np.float64), new.updates, trend(new.values))
+    here = val.values[last]
+    early, typical, final = float(np.median(here - level)), float(np.median(here)), float(np.median(gaps[-FEW:]))
+    threshold = _threshold(case, typical, 2 * MATERIAL_SHARE, len(last), int(last[0]))
+    if early <= threshold:
+        return None
+    closes = _closes(early, typical, final, float(np.median(val.values[-FEW:])), MATERIAL_SHARE)
+    return Gap(int(last[0]), early, final, threshold, closes, False, seen, opened=True)
 
 
-def _after_first_epoch(case: Case, val: Series, end: float) -> Gap | None:
+def _after_first_epoch(case: Case, val: Series, end: float, within: bool) -> Gap | None:
     """From evaluations that begin in the second epoch: none may ever be as low as training was at the end of the first.
 
     A model that is worse on other text than before within one more pass makes them as well: not sure.
+
+    Args:
+        within: the first evaluation lies in the first epoch, and is above the level by more than its own error.
     """
     loss = case.loss
     assert loss is not None
     before = loss.where((loss.updates > end / 2) & (loss.updates <= end))
-    if len(before) < FEW or before.updates[0] == before.updates[-1]:
+    if len(before) < 2 or before.updates[0] == before.updates[-1]:
         return None
     if len(val) < FEW + 2 or val.updates[0] > 2 * end:
         return None
@@ -139,7 +174,9 @@ def _after_first_epoch(case: Case, val: Series, end: float) -> Gap | None:
         sampling_error(case, typical)[0],
     )
     threshold = max(MATERIAL_SHARE * typical, false_alarm_z(1) * noise)
-    if typical - level > threshold and float(val.values.min()) <= level:
+    lowest = float(val.values.min())
+    above = max(MATERIAL_SHARE * lowest, 2 * sampling_error(case, lowest)[0]) if within else 0.0
+    if typical - level > threshold and lowest <= level + above:
         return None
     final = float(np.median(val.values[-FEW:])) - level
     return Gap(0, typical - level, final, threshold, False, False, math.nan, False, "training in the first epoch")
@@ -157,7 +194,7 @@ def _by_rows(case: Case, val: Floats, train: Floats) -> Gap | None:
     gap = _borne_out(case, 0, val, val - train, early, level, 2 * MATERIAL_SHARE, 2)
     if gap is not None and gap.early <= gap.threshold and train[0] > HALVES * train[1] > 0:
         return _by_later_rows(case, val, train) or gap
-    return gap and replace(gap, sure=bool(val[0] - train[0] > MATERIAL_SHARE * val[0] + 2 * _noise(case)))
+    return gap and replace(gap, sure=bool(val[0] - train[0] > MATERIAL_SHARE * val[0] + 2 * _noise(case, 0, val[0])))
 
 
 def _by_later_rows(case: Case, val: Floats, train: Floats) -> Gap | None:
@@ -184,7 +221,7 @@ def _borne_out(
         early: mean gap of the first `points` evaluations that count, at a validation loss of `level`.
     """
     # 2 standard errors, because the gap of all rows has to be shown at one in a thousand besides
-    noise = math.hypot(_noise(case) / math.sqrt(points), sampling_error(case, level)[0])
+    noise = math.hypot(_noise(case, first, level) / math.sqrt(points), sampling_error(case, level)[0])
     begins = max(share * level, 2 * noise)
     gap = replace(
         _gap(case, first, val, val[first:][:points], gaps[first:][:points], gaps, MATERIAL_SHARE, math.nan),
@@ -195,7 +232,7 @@ def _borne_out(
     if early <= begins:
         return gap
     values, train = val[first:], val[first:] - gaps[first:]
-    shown = float(np.median(gaps)) > _threshold(case, float(np.median(values)), MATERIAL_SHARE, len(values))
+    shown = float(np.median(gaps)) > _threshold(case, float(np.median(values)), MATERIAL_SHARE, len(values), None)
     stays = bool(np.all(gaps[first + 1 : first + FEW] > MATERIAL_SHARE * values[1:FEW]))
     follows = bool(values[0] - values[1:FEW].min() >= CARRIED * (train[0] - train[1:FEW].min()))
     return gap if shown and stays and follows else None
@@ -206,21 +243,44 @@ def _gap(
 ) -> Gap:
     level, late = float(np.median(levels)), float(np.median(val[-FEW:]))
     at_start, final = float(np.median(early)), float(np.median(gaps[-FEW:]))
-    relative = final / late / (at_start / level) if level > 0 and late > 0 and at_start > 0 else 1.0
-    closes = relative < KEEPS and final < share * late
-    return Gap(first, at_start, final, _threshold(case, level, share), closes, at_start < KEEPS * final, seen)
+    closes = _closes(at_start, level, final, late, share)
+    threshold = _threshold(case, level, share, FEW, first)
+    return Gap(first, at_start, final, threshold, closes, at_start < KEEPS * final, seen)
 
 
-def _threshold(case: Case, level: float, share: float, points: int = FEW) -> float:
-    """The median gap of so many points that is material, and beyond their noise and the validation sample's error."""
+def _closes(early: float, level: float, final: float, late: float, share: float) -> bool:
+    """Whether a gap, as a share of the loss it is a gap to, more than halves and ends below a share of it."""
+    relative = final / late / (early / level) if level > 0 and late > 0 and early > 0 else 1.0
+    return relative < KEEPS and final < share * late
+
+
+def _threshold(case: Case, level: float, share: float, points: int, first: int | None) -> float:
+    """The median gap of so many points that is material, and beyond their noise and the validation sample's error.
+
+    Args:
+        first: index of the first of them among the evaluations; None where they are all of them.
+    """
     # the error of a median is 1.25 sd / sqrt(n); the sample is the same each time, so its error does not average out
-    noise = math.hypot(1.25 / math.sqrt(points) * _noise(case), sampling_error(case, level)[0])
+    noise = math.hypot(1.25 / math.sqrt(points) * _noise(case, first, level), sampling_error(case, level)[0])
     return max(share * level, false_alarm_z(1) * noise)
 
 
-def _noise(case: Case) -> float:
-    """Standard deviation of a gap between single points, as far as it is known."""
-    return math.hypot(*(noise if math.isfinite(noise) else 0.0 for noise in (case.val_noise, case.loss_noise)))
+def _noise(case: Case, first: int | None, level: float) -> float:
+    """Standard deviation of a gap between single points near `level`, as far as it is known.
+
+    Evaluations scatter as those around them do (batch normalisation and high rates throw the first ones about), and at
+    a lower level as the second half does in proportion. A curve that bends counts as scatter: the smaller of what the
+    logarithms of validation and of its ratio to training show.
+    """
+    val, train = case.val, case.train_at_evaluations
+    loss_noise, late = (noise if math.isfinite(noise) else 0.0 for noise in (case.loss_noise, case.val_noise))
+    if first is None or val is None or train is None or not (np.all(val.values > 0) and np.all(train > 0)):
+        return math.hypot(late, loss_noise)
+    there = slice(first, first + AROUND)
+    logarithm, of_train = np.log(val.values[there]), np.log(train[there])
+    around = min(noise_sd(logarithm), noise_sd(logarithm - of_train)) if len(logarithm) >= 5 else 0.0
+    in_proportion = late / float(np.median(val.values[len(val) // 2 :])) * level
+    return math.hypot(max(min(late, in_proportion), around * level), loss_noise)
 
 
 def sampling_error(case: Case, level: float) -> tuple[float, str]:

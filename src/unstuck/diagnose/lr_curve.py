@@ -328,13 +328,15 @@ def validation_stands(case: Case) -> bool:
     return bool(abs(fall) <= slack <= HIDDEN * abs(float(np.median(values))))
 
 
-def stood_since_start(case: Case) -> bool:
+def stood_since_start(case: Case, any_task: bool = False) -> bool:
     """A language model whose loss fell in the first tenth of the run only, and has stood within its noise since.
 
-    Sound language models keep falling (power laws, arXiv 2001.08361), so this needs no ln V.
+    Sound language models keep falling (power laws, arXiv 2001.08361), so this needs no ln V. What the same of another
+    task says the caller must know.
     """
     few = case.loss is None or len(case.loss) < LEAST_ROWS
-    if few or case.loss is None or case.setting("task") not in ("causal-lm", "masked-lm", "seq2seq"):
+    language = case.setting("task") in ("causal-lm", "masked-lm", "seq2seq")
+    if few or case.loss is None or not (language or any_task):
         return False
     values = case.loss.values
     if len(values) < MANY:

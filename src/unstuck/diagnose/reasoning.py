@@ -61,7 +61,7 @@ def ranked(hits: Hits, updates: int) -> list[tuple[Rule, Found, str | None]]:
         for follower in sorted((n for n, c in cause_of.items() if c == name), key=lambda n: _order(hits, n)):
             place(follower)
 
-    def best(name: str) -> tuple[int, bool, float, str]:
+    def best(name: str) -> tuple[int, int, float, str]:
         severity, slow, doubt, code = _order(hits, name)
         below = [best(follower) for follower, cause in cause_of.items() if cause == name]
         least = min([doubt, *(b[2] for b in below if b[0] <= severity)])
@@ -74,12 +74,13 @@ def ranked(hits: Hits, updates: int) -> list[tuple[Rule, Found, str | None]]:
     return placed
 
 
-def _order(hits: Hits, name: str) -> tuple[int, bool, float, str]:
-    """What stands first; of the notes those of rules that warn elsewhere come before mere remarks."""
+def _order(hits: Hits, name: str) -> tuple[int, int, float, str]:
+    """What stands first; of the notes those of rules that warn elsewhere, on speed too, come before mere remarks."""
     rule, found = hits[name]
     severity = SEVERITY_ORDER[found.severity or rule.severity]
     remark = severity == SEVERITY_ORDER["note"] == SEVERITY_ORDER[rule.severity]
-    return severity, remark or rule.family == "throughput", -found.confidence, rule.code
+    later = 2 if remark else int(rule.family == "throughput")
+    return severity, later, -found.confidence, rule.code
 
 
 def _causes(hits: Hits, updates: int) -> dict[str, str]:

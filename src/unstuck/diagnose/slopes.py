@@ -101,19 +101,6 @@ def decline_at_end(updates: Floats, losses: Floats, shares: Sequence[float] = (1
     return Decline(value, value - error, value + error, int(updates[late][0]))
 
 
-def agreed(one: Decline, other: Decline) -> Decline | None:
-    """Two declines of one curve taken together, weighed by what is known of each; None where they differ too much.
-
-    The noise of batches is in the training loss alone, that of few evaluated samples in the validation loss alone.
-    """
-    errors = one.value - one.low, other.value - other.low
-    if min(errors) <= 0 or abs(one.value - other.value) > math.hypot(*errors):
-        return None
-    first, second = (error**-2 for error in errors)
-    value, error = (first * one.value + second * other.value) / (first + second), (first + second) ** -0.5
-    return Decline(value, value - error, value + error, min(one.first, other.first))
-
-
 def gain_ahead(times: float) -> float:
     """What going on to `times` the updates brings, in e-folds of the decline now: a power law of `EXPONENT`."""
     return -math.expm1(-EXPONENT * math.log(times)) / EXPONENT

@@ -121,6 +121,13 @@ def initial_sd(case: Case) -> float | None:
     return 1 / math.sqrt(3 * width) if isinstance(width, int | float) and width > 0 else None
 
 
+def initial_size(case: Case) -> float | None:
+    """Norm of all weights at the start; of a size that is not set at least that of one square matrix for each layer."""
+    sd, square = initial_sd(case), (case.setting("layers") or 1) * _width(case) ** 2
+    count = float(case.setting("parameters") or square)
+    return None if sd is None or not count > 0 else sd * math.sqrt(count)
+
+
 def unmoved(case: Case) -> Unmoved | None:
     """The bound and the level, where the weights hardly moved and the loss is what frequencies give; else None."""
     if case.loss is None or case.loss_trend is None or case.lr is None or optimizer_of(case) not in ADAMS:

@@ -3,7 +3,8 @@
 Finds
 A configuration that switches shuffling of the training data off; a training accuracy that alternates between all right
 and all wrong, so that each batch holds one class; a loss whose jumps within an epoch come again at the same places in
-every epoch. As a note: within the first epoch validation lies far above training and the gap closes again, as it does
+every epoch; a training loss that stands above its first row and above a validation loss that stands where training
+began. As a note: within the first epoch validation lies far above training and the gap closes again, as it does
 where the first part of the data is of one kind.
 
 Why it matters
@@ -13,12 +14,13 @@ that all pull one way and pull back later. In incident I2 the training fields ca
 Evidence needed
 The configuration; or the accuracy of each training batch of at least 8; or `train/loss` over three epochs and their
 length (steps per epoch, or samples and batch, or the logged epoch), with at least 30 pairs of points at the same place
-of two epochs; or 5 evaluations and the training loss within one epoch.
+of two epochs; or 5 evaluations and the training loss within one epoch; or 6 evaluations and the training loss.
 
 Not when
 The switch belongs to validation or test data; a trend, a sawtooth of the epochs or a running mean, which leave no jumps
-at the same places; the learning rate restarts with the same period. A fixed order that was shuffled once looks the same
-in the log: it is a note there, as for data that are read once or streamed.
+at the same places; the learning rate restarts with the same period; terms that only training has, which lie above
+validation from the first row on; a rate that throws validation about as well. A fixed order that was shuffled once
+looks the same in the log: it is a note there, as for data that are read once or streamed.
 
 Remedy
 Shuffle the training data anew in every epoch, with a seed.
@@ -42,6 +44,7 @@ from unstuck.diagnose.lr_curve import comeback
 from unstuck.diagnose.own_keys import own_number, own_settings
 from unstuck.diagnose.periodic import Repeat, at_period, searched
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.statistics import false_alarm_z, noise_sd
 from unstuck.runs import Setting
 
 SWITCHES = frozenset({"shuffle", "train_shuffle", "shuffle_train", "shuffle_data", "data_shuffle",
@@ -49,6 +52,9 @@ SWITCHES = frozenset({"shuffle", "train_shuffle", "shuffle_train", "shuffle_data
 SAMPLING = frozenset({"train_sampling_strategy"})  # transformers 5
 # Validation of averaged weights starts behind training whatever the order of the data (timm, diffusers, ultralytics).
 AVERAGED = frozenset({"ema", "use_ema", "model_ema", "ema_decay", "model_ema_decay", "swa", "use_swa"})
+# A twentieth: what evaluations of a constant prediction hardly leave (classes differ in size by more, not in loss), and
+# half of what two texts differ by (gap.MATERIAL_SHARE). A tenth below the first row: nothing was learnt (both ours).
+STANDS, NO_BETTER, LEAST_EVALUATIONS = 0.05, 0.1, 6
 STREAMS = frozenset({"streaming", "stream", "iterable", "use_streaming"})
 # Batches of mixed classes at an accuracy p are all wrong with (1 - p)^8 and all right with p^8, and not both likely:
 # three falls from one to the other have at most (1/2)^(2 x 3 x 8) a chance (p = 1/2) at batch 8.
@@ -63,9 +69,13 @@ def check(case: Case) -> Outcome:
     sorted_batches = _one_class(case)
     if sorted_batches is not None:
         return sorted_batches
+    averaged = any(s.value not in NO for s in own_settings(case.run, AVERAGED))
+    unlearned = None if averaged else _worse_than_validation(case)
     repeat, looked = _repeat(case)
     if switch is not None and switch[1]:
         return _by_configuration(case, switch[0], repeat)
+    if unlearned is not None and switch is None:
+        return unlearned
     if repeat is not None:
         return _by_log(case, repeat)
     if case.run.format == "unstuck-run":
@@ -74,7 +84,7 @@ def check(case: Case) -> Outcome:
         return Clear(f"{switch[0].key} is {switch[0].value}")
     if looked:
         return Clear("the loss does not repeat itself from epoch to epoch")
-    gap = None if any(s.value not in NO for s in own_settings(case.run, AVERAGED)) else gap_at_start(case)
+    gap = None if averaged else gap_at_start(case)
     if gap is not None and gap.seen <= 1 and gap.early > gap.threshold and gap.closes:
         return _by_gap(case, gap)
     return CouldNotCheck(("shuffle", "train/loss over three epochs and their length"))
@@ -111,6 +121,34 @@ def _one_class(case: Case) -> Found | None:
     at = int(np.flatnonzero(right)[0])
     evidence = Evidence(series.name, span, "times that it falls from right to wrong", falls, 0.0, series.source(at))
     return Found(title, (evidence,), 0.95, "error", "", {"falls": falls})
+
+
+def _worse_than_validation(case: Case) -> Found | None:
+    """Training stands above where it began and above validation, which stands where training began.
+
+    Batches drawn at random are a sample of what validation is a sample of: at whatever rate, a model is as good on the
+    one as on the other, but for terms and noise that only training has, and those are there from the first row.
+    """
+    loss, val, train = case.loss, case.val, case.train_at_evaluations
+    if loss is None or val is None or train is None or len(val) < LEAST_EVALUATIONS or loss.values[0] <= 0:
+        return None
+    began, half = float(loss.values[0]), slice(0, len(val) // 2)  # later a rate that falls lets both meet
+    level = float(np.median(val.values))
+    unmoved = float(np.ptp(val.values[1:])) <= STANDS * level and level >= began * (1 - NO_BETTER)
+    above = float(np.median(train[half] - val.values[half]))
+    worse = float(np.median(train[half])) - began
+    noise = float(np.nan_to_num(max(case.loss_noise, noise_sd(loss.values))))  # of the first row, which is one point
+    limit = max(STANDS * level, false_alarm_z(1) * noise)
+    if not unmoved or began > (1 + STANDS) * level or worse <= limit or above <= STANDS * level:
+        return None
+    title = (
+        f"Training stands {above:.3g} above validation and {worse:.3g} above its first row, while validation stays at "
+        f"{level:.4g}: batches drawn at random would do neither"
+    )
+    span = (int(loss.updates[0]), int(val.updates[len(val) // 2]))
+    evidence = Evidence("train/loss", span, "level above the first row", worse, limit, loss.source(0))
+    detail = "Each batch undoes what the one before it taught: data sorted by class or by file do that at a sound rate."
+    return Found(title, (evidence,), 0.75, None, detail, {"above": above, "level": level})
 
 
 def _by_configuration(case: Case, setting: Setting, repeat: Repeat | None) -> Found:

@@ -1,10 +1,11 @@
 """Validation worsens beyond its noise while training improves.
 
 Finds
-The validation loss ends above its lowest level by more than its own noise explains, and over the same updates the
-training loss fell by more than its own. Where the evaluations after the best are too few to tell noise from a level
-that wanders: validation drifts up steadily, by 5 % of the loss or more, and training fell by at least as much, which a
-model that merely wanders does not do. Gives the update of the best validation.
+The validation loss ends above its lowest level by more than its own noise explains (of few evaluations: they come in an
+order that noise does not give), and over the same updates the training loss fell by more than its own. Where the
+evaluations after the best are too few to tell noise from a level that wanders: validation drifts up steadily, by 5 % of
+the loss or more, and training fell by at least as much, which a model that merely wanders does not do. Gives the update
+of the best validation.
 
 Why it matters
 From the best update on, training spends time on making the model worse at everything it was not trained on.
@@ -20,8 +21,9 @@ Remedy
 Stop at the best update, or more data, or regularisation: weight decay, dropout, fewer epochs.
 
 References
-Prechelt, "Early stopping - but when?", 1998. Newey and West 1987 for the error of a wandering level. Seed-to-seed
-standard deviations of small models: Li et al. 2025 (arXiv 2503.04715) and our own placebo trials.
+Prechelt, "Early stopping - but when?", 1998. Mann 1945, Kendall 1948 (the order of few evaluations). Newey and West
+1987 for the error of a wandering level. Seed-to-seed standard deviations of small models: Li et al. 2025 (arXiv
+2503.04715) and our own placebo trials.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.few_points import chance_of_order
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.statistics import NOISE_POINTS, Floats, Rise, fall
 
@@ -43,6 +46,7 @@ ERROR_SHARE = 0.05
 # with a memory of 0.8 in 1 of 20, a random walk in 1 of 10 (tests/statistics/test_drift.py): training has to speak too.
 # Two is the usual limit, and was chosen knowing that a labelled log (csvlogger_06) has 2.14: so it makes a note only.
 DRIFT = 2.0
+FALLS_BY_CHANCE = 0.025  # one-sided, what 2 standard errors leave
 LEAST_STEPS = 5  # after the best: their spread is known to a third
 
 
@@ -75,7 +79,9 @@ def check(case: Case) -> Outcome:
     train_fall, error = fall(since.values)
     if train_fall != train_fall:  # nan: too few points for an error, the trend has to do
         train_fall, error = float(case.train_at_evaluations[rise.best] - case.train_at_evaluations[-1]), 0.0
-    if not train_fall > 2 * error:  # 2 standard errors: training is known to fall, with 97.5 % confidence
+    # 2 standard errors: training is known to fall, with 97.5 % confidence; so it is by the order of few rows
+    in_order = train_fall > 0 and len(since) <= NOISE_POINTS and chance_of_order(-since.values) <= FALLS_BY_CHANCE
+    if not train_fall > 2 * error and not in_order:
         return Clear("training did not improve while validation rose")
     severity: Severity = "note" if drifts else "error" if share >= ERROR_SHARE else "warning"
     return Found(
@@ -89,7 +95,7 @@ def check(case: Case) -> Outcome:
                 (best_update, last_update),
                 "fall over the same updates",
                 train_fall,
-                2 * error,
+                None if in_order else 2 * error,
                 loss.source(len(loss) - 1),
             ),
         ),

@@ -34,6 +34,7 @@ import math
 import numpy as np
 
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.hardly_begun import BEGUN, OPTIMAL_DECLINE, SHARE_OF_DESCENT, STEEP, descent_of
 from unstuck.diagnose.lr_curve import near_frequencies
 from unstuck.diagnose.projection import FARTHEST, Projection, project, rates_of
 from unstuck.diagnose.rate_course import RateCourse
@@ -42,17 +43,9 @@ from unstuck.diagnose.slopes import LEAST_POINTS, Decline, decline_at_end, gain_
 from unstuck.runs import Series
 from unstuck.wording import plural
 
-# Share of the loss lost per e-fold of updates at a compute-optimal end: N = 124M, D = 2.5e9 in Hoffmann et al. gives
-# 0.28 x 410 / D^0.28 = 0.27 of 3.3 nats. Twice that is steep.
-OPTIMAL_DECLINE = 0.08
-STEEP = 2 * OPTIMAL_DECLINE
 # Annealing the learning rate gives a fall of its own, up to about 0.1 of the loss over the last fifth of a run (WSD,
 # Hu et al. 2024): where no learning rate is known the decline must be twice as steep again.
 STEEP_LR_UNKNOWN = 2 * STEEP
-# The decline must also be a real share of what the run has learnt at all: losses near 0 halve for ever.
-SHARE_OF_DESCENT = 0.10
-# A third of the whole descent in an e-fold: the curve has only begun (1 / (1 + u / t) is there at u = 2 t).
-BEGUN = 1 / 3
 # A run of fewer updates is a test: frequencies alone take half of them (below), and loss-at-chance says nothing before.
 SHORT = 200
 WINDOWS = (1 / 3, 1 / 2, 2 / 3)  # of the updates, for the slope at the end: the first that holds enough points
@@ -90,7 +83,7 @@ def check(case: Case) -> Outcome:
     short = case.run.axis == "update" and last < SHORT and case.annealed is False
     # too short for certain: whatever a run of sensible length would still gain is lost; else it takes twice that
     share = OPTIMAL_DECLINE if cut_short or short else STEEP_LR_UNKNOWN if case.annealed is None else STEEP
-    threshold, descent = share * abs(end) / ahead, _descent(case, series, end)
+    threshold, descent = share * abs(end) / ahead, descent_of(case, series, end)
     if cut_short and case.start in ("pretrained", "checkpoint"):
         threshold = SHARE_OF_DESCENT * descent / ahead  # most of the level was learnt before this run
     steep = decline.low > threshold and decline.value * ahead > SHARE_OF_DESCENT * descent
@@ -138,15 +131,6 @@ def _declines(case: Case, shares: tuple[float, ...]) -> list[tuple[Series, Decli
     """Validation and training loss, each with its decline at the end."""
     started = [series.where(series.updates >= 1) for series in (case.val, case.loss) if series is not None]
     return [(s, decline_at_end(s.updates.astype(np.float64), s.values, shares)) for s in started]
-
-
-def _descent(case: Case, series: Series, end: float) -> float:
-    """How far the loss came down since the start, in its own unit; a late first evaluation as training had it then."""
-    first, loss, trend = float(series.values[0]), case.loss, case.loss_trend
-    if loss is not None and trend is not None and loss.updates[0] < series.updates[0]:
-        then = float(np.interp(series.updates[0], trend.updates, trend.values))
-        first *= max(1.0, float(loss.values[0]) / then) if then > 0 else 1.0
-    return first - end
 
 
 def _projected(case: Case, series: Series, target: int, rates: RateCourse | None) -> tuple[str, str, dict[str, object]]:

@@ -64,6 +64,8 @@ def check(case: Case) -> Outcome:
             return Clear("evaluations scatter by less than 1 %")
         return Clear("validation moves by more than its scatter")
     if scatter > false_alarm_z(1) * most_error(case, level):
+        if expected >= UNKNOWN_SHARE * level:
+            return _few(case, level, expected, size)
         return Clear(f"{size} are known better than that: it is the model that moves, not the sample")
     detail = f"Point to point they scatter by {scatter:.3g}."
     if expected:

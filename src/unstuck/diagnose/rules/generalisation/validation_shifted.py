@@ -2,7 +2,7 @@
 
 Finds
 Validation lies above training from the first evaluations on, before the training text was seen twice, and the gap
-stays: the splits are not alike.
+stays: the splits are not alike. Where the model has to learn before they differ, the gap opens within the first epoch.
 
 Why it matters
 The validation loss then measures another distribution; its level and its gap to training say nothing of overfitting.
@@ -11,15 +11,15 @@ Evidence needed
 Training loss and at least 5 evaluations; the tokens or samples of one epoch or the epoch, to rule out memorisation
 (else only evaluations in the first 15 % of the run and gaps above 20 % count). With one row per epoch the first row
 lies above the mean of the first two training losses, the most that a falling loss can be at the end of the epoch: a
-note, unless it lies above the first of them. Where the first evaluation comes in the second epoch, no evaluation of the
-run is as low as training was at the end of the first one: a note as well.
+note, unless it lies above the first of them. Where the first evaluation comes in the second epoch, or alone in the
+first, no evaluation of the run is as low as training was at the end of the first one: a note as well.
 
 Not when
-The gap grows from near nothing (overfitting); the first evaluations come after the second epoch, or while the training
-loss has blown up; the gap is below
-10 % of the loss (averaging over an epoch and ordinary document differences give as much) or within three standard
-errors of so small a validation set; training lies above validation (dropout, augmentation); the gap closes again,
-which averaged weights, batch normalisation or the order of the data do (order-unshuffled).
+The gap grows from near nothing after the first epoch (overfitting), or to less than 20 % within it; the first
+evaluations come after the second epoch, or while the training loss has blown up; the gap is below 10 % of the loss
+(averaging over an epoch and ordinary document differences give as much) or within three standard errors of so small a
+validation set, or within the scatter of the evaluations around; training lies above validation (dropout, augmentation);
+the gap closes again, which averaged weights, batch normalisation or the order of the data do (order-unshuffled).
 
 Remedy
 Split by document at random (and per source); a pretrained start evaluated before training shows the gap at once.
@@ -41,7 +41,7 @@ MEMORY = (
 )
 
 
-@rule(code="GE003", stages="LP", severity="warning")
+@rule(code="GE003", stages="LP", severity="warning", explains=("validation-noisy",))
 def check(case: Case) -> Outcome:
     val = case.val
     missing = tuple(name for name, series in (("val/loss", val), ("train/loss", case.loss)) if series is None)
@@ -59,13 +59,14 @@ def check(case: Case) -> Outcome:
     if gap.closes:
         return Clear("the gap closes: other text would stay as far away")
     first, last = int(val.updates[gap.first]), int(val.updates[-1])
+    since = "within the first epoch" if gap.opened else "from the first evaluations on"
     return Found(
-        title=f"Validation is {gap.early:.3g} above {gap.against} from the first evaluations on ({case.step} {first})",
+        title=f"Validation is {gap.early:.3g} above {gap.against} {since} ({case.step} {first})",
         evidence=(
             Evidence(
                 "val/loss",
                 (first, last),
-                "gap to training in the first evaluations",
+                "gap to training within the first epoch" if gap.opened else "gap to training in the first evaluations",
                 gap.early,
                 gap.threshold,
                 val.source(gap.first),

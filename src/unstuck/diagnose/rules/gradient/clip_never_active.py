@@ -1,9 +1,9 @@
 """Clipping that never acts in a run that would have needed it.
 
 Finds
-Updates whose pre-clip norm is ten times the usual one or more, after which the loss is worse beyond its noise, while
-none of them was clipped: the limit is off, lies above them, or is configured and not applied. A note where the loss is
-back within 20 points.
+Updates whose pre-clip norm is ten times the usual one (and the lowest level before them) or more, after which the loss
+is worse beyond its noise, while none of them was clipped: the limit is off, lies above them, or is configured and not
+applied. A note where the loss is back within 20 points.
 
 Why it matters
 Clipping exists for exactly these updates: one of them moves the weights as far as ten ordinary ones, and the loss pays
@@ -13,8 +13,9 @@ Evidence needed
 The clip limit, at least 10 points of the pre-clip norm, and the training loss.
 
 Not when
-The run is stable (a limit that is never needed is no fault); the large norms belong to the first updates; the loss
-does not mind them; the limit does act on them; the norm is not finite (overflow, bad data), which no limit mends.
+The run is stable (a limit that is never needed is no fault); norms fall as the loss does, so that the first half lies
+ten times above the median; the large norms belong to the first updates; the loss does not mind them; the limit does act
+on them; the norm is not finite (overflow, bad data), which no limit mends.
 
 Remedy
 A limit at about twice the usual norm, so that sound updates keep their size.
@@ -33,7 +34,7 @@ import numpy as np
 
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import false_alarm_z, noise_sd, student_z
+from unstuck.diagnose.statistics import Floats, false_alarm_z, noise_sd, student_z
 from unstuck.runs import Series
 from unstuck.wording import plural
 
@@ -41,6 +42,7 @@ MIN_POINTS = 10  # five of them are the usual, and the loss's noise before is ju
 # As gradient-exploding: one order of magnitude. Norms of sound updates spread about a factor of 2 (AutoClip, figure 1).
 ORDER = 10.0
 BEFORE = 20  # points of the loss whose level and noise the reaction is judged against
+LEAST_BEFORE = 5  # ours: points of which a level is the median
 AFTER = 5  # points in which the loss reacts: a spike from one update is over after a few
 MOST_LOOKED_AT = 200  # ours: bounded work; more such updates than this show no more
 PRINTED = 1.01  # a norm that equals the limit is printed within a hundredth of it
@@ -75,7 +77,8 @@ def check(case: Case) -> Outcome:
     typical = float(min(np.median(settled[: max(1, len(settled) // 2)]), np.median(settled)))
     # no limit mends a norm that is not finite: the gradient holds inf or nan, and scaling leaves nan
     late = norms.values[first:]
-    surges = first + np.flatnonzero(np.isfinite(late) & (late >= ORDER * typical))
+    usual = np.maximum(typical, _lowest_before(norms.values)[first:])
+    surges = first + np.flatnonzero(np.isfinite(late) & (late >= ORDER * usual))
     if not len(surges) or typical <= 0:
         return Clear("no update stands out by an order of magnitude")
     looked_at = surges[:MOST_LOOKED_AT].tolist()
@@ -90,6 +93,21 @@ def check(case: Case) -> Outcome:
     return replace(_found(norms, harmful, typical, ceiling, skipped), severity=None if lasting or skipped else "note")
 
 
+def _lowest_before(norms: Floats) -> Floats:
+    """The lowest level of the norms before each of them, 0 where too few are.
+
+    Norms fall with the loss: those of the first half of a run that learns may be ten times its median and no surge.
+    """
+    levels = np.full(len(norms), np.inf)
+    for at in range(LEAST_BEFORE, len(norms)):
+        before = norms[max(0, at - BEFORE) : at]
+        before = before[np.isfinite(before)]
+        if len(before) >= LEAST_BEFORE:
+            levels[at] = float(np.median(before))
+    lowest = np.minimum.accumulate(levels)
+    return np.where(np.isfinite(lowest), lowest, 0.0)
+
+
 def _skipped(case: Case, ceiling: float) -> bool:
     """Norms measured after clipping that pass the limit: clipping is configured and not applied."""
     after = case.run.get("grad_norm/postclip")
@@ -97,7 +115,10 @@ def _skipped(case: Case, ceiling: float) -> bool:
 
 
 def _hurt(case: Case, update: int, z: float) -> bool:
-    """Whether the loss at or just after the update lies above its level before by z of its noise, or is not finite."""
+    """Whether the loss at or just after the update lies above its level before by z of its noise, or is not finite.
+
+    In logarithms where all are positive: a loss near zero scatters in shares of itself.
+    """
     loss = case.run.get(case.loss.name) if case.loss is not None else None
     if loss is None:
         return False
@@ -108,6 +129,8 @@ def _hurt(case: Case, update: int, z: float) -> bool:
         return False
     if not np.isfinite(after).all():
         return True
+    if min(float(before.min()), float(after.min())) > 0:
+        before, after = np.log(before), np.log(after)
     noise = noise_sd(before)
     # the median of the last 5 before it: its own error widens the difference by 1.15 (see statistics.spikes)
     return float(after.max() - np.median(before[-5:])) > student_z(z, len(before)) * 1.15 * noise

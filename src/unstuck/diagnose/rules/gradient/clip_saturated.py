@@ -2,8 +2,8 @@
 
 Finds
 At least nine updates of ten clipped after warm-up. A warning where the step really depends on it: norms ten times
-the limit or more, or an optimizer whose step is proportional to the gradient, or a loss that stands still; else a
-note.
+the limit or more; three times with an optimizer whose step is proportional to the gradient, or a loss that stands
+still; else a note.
 
 Why it matters
 With SGD the step is then limit x learning rate whatever the gradient. AdamW divides by its own running norm, so a
@@ -37,6 +37,7 @@ from unstuck.diagnose.statistics import fall
 
 MOST = 0.9  # AutoClip clips its 10th percentile upwards, that is nine of ten, at its most severe setting
 HEAVY = 10.0  # an order of magnitude: beyond it even an outlier of 10x passes unnoticed as any other update
+FAR = 3.0  # ours: a step three times shorter than the rate says, as far apart as the rates of a usual sweep
 SCALE_FREE = ("adam", "adamw", "lamb", "lion", "muon", "adafactor", "rmsprop")
 MIN_POINTS = 10
 
@@ -71,12 +72,12 @@ def check(case: Case) -> Outcome:
     reasons: list[str] = []
     if ratio >= HEAVY:
         reasons.append(f"norms are {ratio:.3g} times the limit")
-    if proportional:
+    if proportional and not ratio < FAR:  # norms that are not logged may be as far
         reasons.append(f"the step of {optimizer} is limit x learning rate")
     if case.loss is not None and len(case.loss) >= 30:
         fell, error = fall(case.loss.values[len(case.loss) // 2 :])
-        # SGD-like harm: no fall beyond 2 standard errors in the second half, though norms are far over the limit (3x)
-        if not math.isnan(fell) and fell <= 2 * error and ratio >= 3 and optimizer not in SCALE_FREE:
+        # SGD-like harm: no fall beyond 2 standard errors in the second half
+        if not math.isnan(fell) and fell <= 2 * error and ratio >= FAR and optimizer not in SCALE_FREE:
             reasons.append("the loss stands still")
     severity: Severity = "warning" if reasons else "note"
     first, last = int(series.updates[len(series) // 10]), int(series.updates[-1])
@@ -94,8 +95,8 @@ def check(case: Case) -> Outcome:
         + ("" if math.isnan(ratio) else f" (norm {ratio:.3g} times the limit {float(limit or 0):g})")
         + (": " + ", ".join(reasons) if reasons else ""),
         evidence=tuple(evidence),
-        confidence=0.85 if reasons else 0.7,
+        confidence=0.85 if reasons else 0.45,  # that it is clipped is sure, that this does anything is not
         severity=severity,
-        detail="" if reasons else "Under an adaptive optimizer with a falling loss this is harmless.",
+        detail="" if reasons or proportional else "Under an adaptive optimizer with a falling loss this is harmless.",
         facts=facts,
     )

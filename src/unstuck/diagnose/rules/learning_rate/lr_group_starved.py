@@ -55,6 +55,7 @@ TINY_UPDATE_RATIO = 1e-5
 SMALL_PARTS = re.compile(
     r"emb|wte|wpe|head|bias|norm|scalar|gain|unembed|lm_head|no_decay|nodecay|\bln|positional", re.I
 )
+HEADS = re.compile(r"head", re.I)  # nothing is published that trains a head so far above a body from scratch
 # What people call a body that they did not train themselves, where they set its rate apart from a head's.
 PRETRAINED_PARTS = re.compile(r"backbone|pre_?train|encoder|base_model|bert|resnet|\bvit\b", re.I)
 
@@ -143,7 +144,9 @@ def _starved(case: Case, groups: list[Group]) -> tuple[Group, float] | None:
     pretrained = unsaid or case.start in ("pretrained", "checkpoint")
     limit = BELOW_PUBLISHED * lowest_ratio("pretrained-body").ratio if pretrained else STARVED
     top = _usual_rate(case, groups)
-    if all(SMALL_PARTS.search(g.name) for g in groups if g.rate >= top) and not case.setting("group_lr_factors"):
+    fastest = [g.name for g in groups if g.rate >= top]
+    beside = all(map(SMALL_PARTS.search, fastest)) and not all(map(HEADS.search, fastest))
+    if beside and not case.setting("group_lr_factors"):
         limit = min(limit, BELOW_PUBLISHED * lowest_ratio("beside-embeddings").ratio)
     low = [
         g

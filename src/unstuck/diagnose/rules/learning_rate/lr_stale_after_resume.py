@@ -36,14 +36,18 @@ from typing import Any
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.lr_curve import applied, moments
+from unstuck.diagnose.lr_curve import FIT_RESIDUAL, applied, fit_decay, moments
 from unstuck.diagnose.lr_readings import number
-from unstuck.diagnose.resumes import LR_IN_TEXT, LR_KEYS
+from unstuck.diagnose.resumes import LR_IN_TEXT, sets_learning_rate
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
 from unstuck.runs import Event, Series
 
 # Two learning rates are told apart when they differ by more than printed digits do (two digits: 5 %).
 DIFFERENT = 0.05
+# A fitted decay lies within a hundredth (`FIT_RESIDUAL`) of every point: what is five times as far is not on it.
+OFF_CURVE = 5 * FIT_RESIDUAL
+MET = math.log(1.25)  # as a step in lr-jumps-on-resume: nearer to each other two schedules may meet between two rows
+ON_EACH_SIDE = 3  # points: two are on many curves
 
 
 @rule(code="LR004", stages="LC", severity="error", explains=("lr-not-as-configured", "lr-too-low", "lr-too-high"))
@@ -97,7 +101,7 @@ def _asked(case: Case, event: Event, *, last: bool) -> Iterator[tuple[str, float
     told = isinstance(changed, Mapping)
     if isinstance(changed, Mapping):
         for key, pair in changed.items():
-            if LR_KEYS.search(str(key)) and isinstance(pair, list | tuple) and len(pair) == 2:
+            if sets_learning_rate(str(key)) and isinstance(pair, list | tuple) and len(pair) == 2:
                 old, new = _positive(pair[0]), _positive(pair[1])
                 if new is not None:
                     yield str(key), old, new
@@ -141,6 +145,7 @@ def _stale(case: Case, series: Series, resumed: int, old: float | None, new: flo
             # a higher value was asked for: stale when nothing ever exceeds the old level and the joint is smooth
             stale = float(after.max()) < new * (1 - DIFFERENT) and _continues(before, after)
             stale = stale and float(after.max()) <= peak_before * (1 + DIFFERENT) and constant
+        stale = stale or _on_one_curve(case, series, len(before), new, reference)
         old_level = float(before[-1])
     else:
         # the log begins at the resume: only a constant schedule says that the value cannot be a decayed one
@@ -149,8 +154,9 @@ def _stale(case: Case, series: Series, resumed: int, old: float | None, new: flo
         old_level = float(after[0])
     if not stale:
         return None
+    goes_on = f"goes on from {number(old_level)} to " if len(before) and not constant else "is "
     title = (
-        f"Resumed at update {resumed:,} with a learning rate of {number(asked)} asked for, but {series.name} is "
+        f"Resumed at update {resumed:,} with a learning rate of {number(asked)} asked for, but {series.name} {goes_on}"
         f"{number(float(after[0]))} after it{f' instead of {number(new)}' if factor != 1.0 else ''}"
     )
     confidence = 0.95 if len(before) else 0.85
@@ -165,6 +171,24 @@ def _stale(case: Case, series: Series, resumed: int, old: float | None, new: flo
     evidence = (moments(series, at, "learning rate after the resume, against the one asked for", new),)
     detail = "The optimizer's or the scheduler's state brought the learning rate of the checkpoint back."
     return Found(title, evidence, confidence, None, detail, facts)
+
+
+def _on_one_curve(case: Case, series: Series, cut: int, new: float, old: float) -> bool:
+    """One linear or cosine decay runs through the points on both sides of the resume.
+
+    The rate asked for would leave it: scaled in place by `new / old`, by more than `OFF_CURVE`; begun anew, at once,
+    unless the old one had just come down to the new peak (`MET`).
+    """
+    values, peak = series.values, float(series.values.max())
+    last_peak = len(values) - 1 - int(np.argmax(values[::-1] >= peak * (1 - 1e-9)))
+    if min(cut - last_peak, len(values) - cut) < ON_EACH_SIDE or not _continues(values[:cut], values[cut:]):
+        return False
+    if abs(math.log(float(values[cut - 1]) / new)) < MET or float(values[cut]) / peak * abs(1 - new / old) < OFF_CURVE:
+        return False
+    floor = case.setting("lr_floor")
+    decay = fit_decay(series, (floor,) if floor else (0.0, 0.1, min(0.5, float(values[-1]) / peak)))
+    # a fit ends where the decay does
+    return decay is not None and float(values[cut + ON_EACH_SIDE - 1]) / peak > decay.floor + 1e-3
 
 
 def _continues(before: np.ndarray, after: np.ndarray) -> bool:

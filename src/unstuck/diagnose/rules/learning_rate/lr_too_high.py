@@ -3,7 +3,7 @@
 Finds
 One of three: the loss climbs while the learning rate climbs or stands at its peak and comes down when it falls; the
 loss blows up above its start within the first tenth of the run and crawls back; or the learning rate is far over the
-published scale and the loss is stuck where frequencies alone would be, or flat.
+published scale and the loss is stuck where frequencies alone would be, or flat, or falls only as the rate does.
 
 Why it matters
 A run can survive a learning rate that is too high and end far above what it could reach, and the damage of the first
@@ -17,7 +17,7 @@ far above the first (or, at such a rate, stand still), 3 where the loss doubles 
 Not when
 Losses are not finite because of fp16 overflow (gradient norms infinite at a loss that was falling), a spike recovers
 within a few points, warm restarts raise both on purpose, a resume changed data or stage there, or the loss is merely
-noisy; the loss ends at exactly 0. At frequencies at a rate that some recipe has it is a note, and so is a rate thirty
+noisy; the loss ends at exactly 0. At frequencies at a rate that some recipe has it is a note, and so is a rate ten
 times the highest published one at which the loss still falls.
 
 Remedy
@@ -49,6 +49,7 @@ from unstuck.diagnose.lr_few_rows import (
     BLOW_UP,
     EARLY,
     FAR_OVER,
+    ORDER,
     Sign,
     by_epochs,
     humped,
@@ -67,7 +68,8 @@ Floats = npt.NDArray[np.float64]
 LEAST_FEW = 5  # ours: a first row, a last three, and one between
 LEAST_TREND = 12  # ours: two windows of the trend and their noise
 STUCK_OVER = 5.0  # times the typical value, where the loss also is stuck at frequencies
-BEYOND = 30.0  # ours: ten times what is far over; a parametrisation of its own may scale rates, so it is only noted
+BEYOND = ORDER  # ours: times the highest published; a parametrisation of its own may scale rates, so it is only noted
+HALF_LEARNT = 0.5  # ours: of the first row; a run that came farther did not fail for its step size
 LEAST_LEFT = 0.1  # ours: of the first row; a run that has learned nine tenths did not fail for its step size
 
 
@@ -137,7 +139,7 @@ def _sign(case: Case, loss: Series, scale: Scale | None, peak: float) -> Sign | 
     if LEAST_ROWS <= n < MANY:
         found = found or humped(case, loss)
     if n >= LEAST_TREND:
-        found = found or _follows(case) or _diverged_at_peak(case, scale, peak)
+        found = found or _follows(case) or _diverged_at_peak(case, scale, peak) or _late(case, scale, peak)
     return found or (_stuck(case, scale, peak) if n >= LEAST_FEW else None)
 
 
@@ -177,6 +179,33 @@ def _blow_up(case: Case, scale: Scale | None, peak: float) -> Sign | None:
     evidence = Evidence("train/loss", span, "rise above the start", float(values[top]) - first, limit - first,
                         case.loss.source(index))  # fmt: skip
     return Sign(says, evidence, 0.95 if over else 0.85, "error" if over or towering else "warning")
+
+
+def _late(case: Case, scale: Scale | None, peak: float) -> Sign | None:
+    """Far over the published scale, and a loss that fell more as the rate came down than by all that was done before.
+
+    The work of the rate is its sum. A sound run falls most in the first half of it, and more slowly ever after.
+    """
+    rates = rates_of(case)
+    if case.loss is None or case.loss_trend is None or rates is None or scale is None or peak < FAR_OVER * scale.high:
+        return None
+    x, trend = case.loss.updates.astype(np.float64), case.loss_trend.values
+    done = np.concatenate([[0.0], np.cumsum(0.5 * (rates[1:] + rates[:-1]) * np.diff(x))])
+    if not done[-1] > 0 or float(rates[-1]) > AT_PEAK * float(rates.max()):
+        return None
+    start, middle = np.interp([EARLY * done[-1], 0.5 * done[-1]], done, trend)
+    first, second = float(start - middle), float(middle - trend[-1])
+    limit = max(first, 0.0) + max(_least_rise(case, len(trend)), BLOW_UP * abs(float(trend[-1])))
+    if second <= limit:
+        return None
+    at = int(np.interp(0.5 * done[-1], done, x))
+    says = (
+        f"the loss is {middle:.4g} at update {at:,}, when half of the work of the rate was done, and comes down to "
+        f"{float(trend[-1]):.4g} only as the rate does"
+    )
+    evidence = Evidence("train/loss", (at, int(x[-1])), "fall over the second half of the accumulated rate", second,
+                        limit, case.loss.source(len(x) - 1))  # fmt: skip
+    return Sign(says, evidence, 0.8, "error")
 
 
 def _follows(case: Case) -> Sign | None:
@@ -275,6 +304,10 @@ def _stuck(case: Case, scale: Scale | None, peak: float) -> Sign | None:
         says = f"the loss stands at {level:.4g}, no better than frequencies give"
         return Sign(says, at_end, 0.88 if far else 0.5, "error" if far else "note")
     if case.chance is None and case.start in (None, "fresh") and stood_since_start(case):
+        says = f"the loss fell to {level:.4g} in the first tenth of the run and has stood there since"
+        return Sign(says, at_end, 0.8 if far else 0.5, "error" if far else "note")
+    over = case.start in (None, "fresh") and peak > scale.high and level >= HALF_LEARNT * float(case.loss.values[0])
+    if over and not case.is_token_loss and stood_since_start(case, any_task=True):
         says = f"the loss fell to {level:.4g} in the first tenth of the run and has stood there since"
         return Sign(says, at_end, 0.8 if far else 0.5, "error" if far else "note")
     if not far:

@@ -4,7 +4,10 @@ Finds
 A loss that falls far more slowly than the task allows, without any instability, at a learning rate less than a third
 of the lowest one published for this optimizer, model size and phase; or a language model that is no better than
 frequencies, or a loss that falls in proportion to the learning rates of all its updates, where these add up to less
-than the weights measured at the start; or one that does not fall at all at a learning rate logged as 0 throughout.
+than the weights measured at the start. A warning where that loss only fell steeply by the rates added up, and a
+typical weight (of SGD all of them, by the logged gradient norms) came no farther than it measured at the start: a note
+at a rate that is less than five times below the usual one. Or a loss that does not fall at all at a learning rate
+logged as 0 throughout.
 
 Why it matters
 The run is healthy to look at and buys nothing: the same compute at the published rate would be done with the part of
@@ -26,8 +29,8 @@ Raise the peak to the published value for this optimizer and phase, or measure i
 
 References
 Li et al., Step Law, arXiv 2503.04715. Hu et al., LoRA, arXiv 2106.09685. Kingma, Ba, Adam, arXiv 1412.6980 (section
-2.1: how far a step goes). Incidents I0 and I2. The scales and their sources: `unstuck.diagnose.scales`. How long it
-would take at this rate: `unstuck.diagnose.projection`.
+2.1: how far a step goes). Goyal et al., arXiv 1706.02677 (SGD's rate goes with the batch). Incidents I0 and I2. The
+scales and their sources: `unstuck.diagnose.scales`. How long it would take at this rate: `unstuck.diagnose.projection`.
 """
 
 from __future__ import annotations
@@ -38,11 +41,12 @@ import numpy as np
 
 from unstuck.diagnose import few_points, statistics
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.hardly_begun import STEP_RMS, only_begun, path_of_sgd
 from unstuck.diagnose.learning_rates import ADAMS
 from unstuck.diagnose.lr_curve import FREQUENCY_SHARE, HIDDEN, MANY, applied, near_frequencies, ramp
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.projection import Reach, rates_of, reach, seconds_per_update
-from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.scales import optimizer_of, phase_of
 from unstuck.diagnose.statistics import Floats
 from unstuck.diagnose.unmoved import (
@@ -63,8 +67,14 @@ WELL_UNDER = 1 / 3
 # second half of the accumulated rate is at least half of that over the first (an exponential approach that has gone
 # one time constant has 0.37 there, a power law less).
 STRAIGHT = 0.5
+HALF_OF_TYPICAL = 2.0  # ours: a factor of two is a step of a usual search, and no fault
+SETTLED = math.exp(-1.5)  # the same of an exponential approach after three time constants: 95 % of its fall is made
+FIVE = 5.0  # ours: as many times under the usual rate as lr-too-high wants a stuck run to be over it
 LEAST_POINTS = 8  # the last two thirds are six: their noise about a line has 4 degrees of freedom
 LEAST_UPDATES = 100  # any run this short is only a test
+# SGD's rate goes with the batch (Goyal et al., arXiv 1706.02677): 0.1 for 128 (He et al., arXiv 1512.03385), and a
+# tenth of that is the least that is published there (Krizhevsky et al. 2012: 0.01 for 128).
+SGD_LOW, SGD_BATCH = 0.01, 128
 STILL_ON = 0.5  # of the peak: a pace is told of a run whose rate is still on (ours)
 
 
@@ -97,9 +107,10 @@ def _by_scale(case: Case, loss: Series, peak: float) -> Outcome:
     scale = scale_as_begun(case)
     if scale is None:
         return CouldNotCheck(("optimizer",) if optimizer_of(case) is None else ("a published scale for this case",))
-    limit = scale.low * WELL_UNDER
+    low = max(scale.low, _low_at_batch(case, phase))
+    limit = low * WELL_UNDER
     if peak >= limit:
-        return Clear(f"the peak of {number(peak)} is not under the published scale from {number(scale.low)}")
+        return Clear(f"the peak of {number(peak)} is not under the published scale from {number(low)}")
     slow = _slowness(case, phase)
     if slow is None:
         return Clear("the loss falls as a sound run's does")
@@ -108,7 +119,7 @@ def _by_scale(case: Case, loss: Series, peak: float) -> Outcome:
     told = {"fresh": "from scratch", "lora": "with LoRA"}.get(phase or "", "in fine-tuning")
     title = (
         f"The peak learning rate {number(peak)} is {scale.typical / peak:.3g} times below what is published for "
-        f"{optimizer_of(case)} {told} ({number(scale.low)} to {number(scale.high)}), and {statistic}"
+        f"{optimizer_of(case)} {told} ({number(low)} to {number(scale.high)}), and {statistic}"
     )
     evidence = (
         _peak(case, peak, limit),
@@ -117,7 +128,7 @@ def _by_scale(case: Case, loss: Series, peak: float) -> Outcome:
     facts: dict[str, object] = {
         "applied_lr": peak,
         "published_lr": scale.typical,
-        "published_low": scale.low,
+        "published_low": low,
         "published_high": scale.high,
         "published_source": scale.source,
         "factor": scale.typical / peak,
@@ -131,6 +142,12 @@ def _by_scale(case: Case, loss: Series, peak: float) -> Outcome:
         said = pace.said(seconds_per_update(case))
         detail += f" {said[0].upper()}{said[1:]}; token frequencies alone give as much."
     return Found(title, evidence, confidence, None, detail, facts)
+
+
+def _low_at_batch(case: Case, phase: str | None) -> float:
+    """The lowest rate of SGD with momentum that goes with the batch, from scratch; 0 where it cannot be told."""
+    batch = case.sequences_per_update
+    return SGD_LOW * batch / SGD_BATCH if batch and phase == "fresh" and optimizer_of(case) == "sgd" else 0.0
 
 
 def _peak(case: Case, peak: float, limit: float) -> Evidence:
@@ -173,33 +190,60 @@ def _still(case: Case, loss: Series, lr: Series) -> Found | None:
 
 
 def _crept(case: Case, loss: Series, lr: Series) -> Found | None:
-    """Weights that hardly left their start, and a loss that fell in proportion to the learning rates added up."""
-    started, straightness = initial_sd(case), _straightness(case)
-    if started is None or straightness is None or straightness < STRAIGHT or not far_enough(case, lr):
-        return None
-    algorithms = {case.algorithm_of(group) or optimizer_of(case) for group in case.run.learning_rates()}
-    moved = sum_of_rates(lr) / declared_factor(case)
-    if not algorithms <= ADAMS or moved >= started or _unstable(case):
+    """Weights that hardly left their start, and a loss that still fell as the learning rates added up.
+
+    Adam: at most as far as the rates add up to, and the loss falls in proportion to them; or a typical weight, whose
+    steps are `STEP_RMS` of the rate, at half of the published rate or less, and the loss falls steeply. SGD: the norm
+    of all weights, from the norms of the gradients.
+    """
+    started = initial_sd(case)
+    if started is None or not far_enough(case, lr) or _unstable(case):
         return None
     span, base = (int(lr.updates[0]), int(lr.updates[-1])), float(lr.values.max()) / declared_factor(case)
-    title = (
-        f"At a peak learning rate of {number(base)} the learning rates of all {span[1]:,} updates add up to "
-        f"{moved:.2g}: no weight can have moved farther, less than the {started:.2g} that weights of this size start "
-        "with, and the loss fell in proportion to them to the end"
-    )
-    said = "sum of the learning rates, against the standard deviation of weights at the start"
-    reach = (int(loss.updates[0]), int(loss.updates[-1]))
-    evidence = (
-        Evidence(lr.name, span, said, moved, started, lr.source(int(np.argmax(lr.values)))),
-        Evidence("train/loss", reach, "fall over the second half of the accumulated rate, over the first", straightness,
-                 STRAIGHT, loss.source(len(loss) - 1)),
-    )  # fmt: skip
-    facts: dict[str, object] = {"applied_lr": base, "moved": moved, "phase": "fresh"}
     scale = scale_as_begun(case)
+    times = 1.0 if scale is None else scale.typical / base
+    algorithms = {case.algorithm_of(group) or optimizer_of(case) for group in case.run.learning_rates()}
+    moved, straightness = sum_of_rates(lr) / declared_factor(case), _straightness(case)
+    straight = straightness is not None and straightness >= STRAIGHT
+    in_weights = "sum of the learning rates, against the standard deviation of weights at the start"
+    said, limit = in_weights, started
+    if algorithms <= ADAMS and moved < started and straight:
+        how = f"the learning rates of all {span[1]:,} updates add up to {moved:.2g}: no weight can have moved farther, "
+        how += f"less than the {started:.2g} that weights of this size start with"
+    elif algorithms <= ADAMS and moved * STEP_RMS < started and times >= HALF_OF_TYPICAL:
+        how = f"the learning rates of all {span[1]:,} updates add up to {moved:.2g}, of which Adam's steps are about a "
+        how += f"third: hardly a weight can have moved by the {started:.2g} that weights of this size start with"
+        straight, limit = False, started / STEP_RMS
+    elif algorithms == {"sgd"} and (path := path_of_sgd(case)) is not None and path < 1:
+        how = f"all {span[1]:,} steps added up are {path:.2g} of the norm that weights of this size start with"
+        said = "learning rates times gradient norms, over the norm of the weights at the start"
+        straight, moved, limit = False, path, 1.0
+    else:
+        return None
+    going_on = straightness is not None and straightness >= SETTLED
+    begun = only_begun(case, times) if going_on and not straight else None
+    if straight and straightness is not None:
+        shown = Evidence("train/loss", (int(loss.updates[0]), int(loss.updates[-1])),
+                         "fall over the second half of the accumulated rate, over the first", straightness, STRAIGHT,
+                         loss.source(len(loss) - 1))  # fmt: skip
+    elif begun is not None:
+        shown = Evidence(begun.series.name, (begun.decline.first, int(begun.series.updates[-1])),
+                         "decline per e-fold of the accumulated rate, less two standard errors", begun.decline.low,
+                         begun.threshold, begun.series.source(len(begun.series) - 1))  # fmt: skip
+    else:
+        return None
+    title = f"At a peak learning rate of {number(base)} {how}, and the loss " + (
+        "fell in proportion to them to the end" if straight else "still fell steeply as they added up"
+    )
+    evidence = (Evidence(lr.name, span, said, moved, limit, lr.source(int(np.argmax(lr.values)))), shown)
+    facts: dict[str, object] = {"applied_lr": base, "moved": moved, "phase": "fresh"}
     if scale is not None and base < scale.typical:
         facts |= {"published_lr": scale.typical, "published_low": scale.low, "published_high": scale.high}
-        facts["factor"] = scale.typical / base
-    return Found(title, evidence, 0.8, None, "", facts)
+        facts["factor"] = times
+    # far under the usual rate, or under any: else as many more updates may be what the run lacks
+    sure = said != in_weights or times >= FIVE or (scale is not None and base < scale.low)
+    severity: Severity | None = None if straight else "warning" if sure else "note"
+    return Found(title, evidence, 0.8 if sure or straight else 0.6, severity, "", facts)
 
 
 def _pace(case: Case) -> Reach | None:

@@ -5,7 +5,8 @@ Training loss a constant multiple of validation loss (or the other way round), o
 the factor and the setting that equals it: a sum over accumulated micro-batches, samples, tokens or batches of an epoch
 that was never divided; a mean divided once too often; bits beside nats. Where training samples are memorised later, the
 first part of the run is judged (an epoch's mean beside the mean of validation over that epoch). A loss that falls
-smoothly and never comes within five times ln V or ln K is a sum, whatever it is summed over.
+smoothly and never comes within five times ln V or ln K is a sum, whatever it is summed over; one that begins at a count
+of the settings times ln V or ln K and only falls is a sum over that.
 
 Why it matters
 Every comparison is off by that factor: with ln V, with validation, with other runs. Where it is the loss that is
@@ -34,14 +35,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from unstuck.config.dialects import PER_EPOCH, key_in_dialect
+from unstuck.config.dialects import key_in_dialect
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.loss_ratios import Ratios, before_memorising, level_of_chance
+from unstuck.diagnose.loss_ratios import Ratios, before_memorising, counts_of, lag, level_of_chance
 from unstuck.diagnose.loss_ratios import at_evaluations as ratios_at_evaluations
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 from unstuck.diagnose.statistics import Floats, false_alarm_z, noise_sd
@@ -75,7 +75,6 @@ SUMMED = (
     "Where this loss is the one that is differentiated, its gradients (and their norms) are as many times "
     "too large: AdamW's step does not change, a clip limit and SGD's step do."
 )
-FACTORS = ("accumulation", "batch_size", "world_size", "context")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def check(case: Case) -> Outcome:
     start = _start_ratio(case)
     if len(ratios) < 2 and start is None:
         return CouldNotCheck(("val/loss, or vocabulary and a loss at the start",))
-    counts = _counts(case)
+    counts = counts_of(case)
     factor = None
     if len(ratios) >= LEAST_EARLY:
         factor = _above_chance_beside_validation(case, at_evaluations, counts)
@@ -120,6 +119,8 @@ def check(case: Case) -> Outcome:
         return _found(case, factor, ratios, places)
     if (early := _early_factor(case, counts)) is not None:
         return _found(case, early[0], early[1].values, early[1].places)
+    if (begun := _sum_at_start(case, counts)) is not None:
+        return _found(case, begun[0], begun[1], places[:0])
     if start is not None and (factor := _against_start(start, counts)) is not None:
         return _found(case, factor, np.array([start]), places[:0])
     return Clear("the losses have one scale")
@@ -136,32 +137,6 @@ def _start_ratio(case: Case) -> float | None:
     else:
         reference = case.chance if case.is_token_loss else None
     return float(loss.values[0]) / reference if reference else None
-
-
-def _counts(case: Case) -> dict[tuple[str, ...], float]:
-    """What a loss may have been summed over: settings (by name) -> their product, at least 2."""
-    known: dict[str, float] = {}
-    for name in FACTORS:
-        value = case.setting(name)
-        if isinstance(value, int | float) and value >= 2:
-            known[name] = float(value)
-    found = {
-        names: math.prod(known[name] for name in names)
-        for size in range(1, len(known) + 1)
-        for names in combinations(known, size)
-    }
-    batches = _batches_per_epoch(case)
-    if batches is not None and batches >= 2:
-        found["batches per epoch",] = batches
-    return found
-
-
-def _batches_per_epoch(case: Case) -> float | None:
-    for key, setting in case.run.raw_settings.items():
-        if key.lower().rpartition(".")[2] in PER_EPOCH and isinstance(setting.value, int | float):
-            return float(setting.value)
-    samples, batch = case.setting("train_samples"), case.setting("batch_size")
-    return float(samples) / float(batch) if samples and batch else None
 
 
 def _nearest(value: float, counts: dict[tuple[str, ...], float], within: float) -> tuple[tuple[str, ...], float] | None:
@@ -183,10 +158,12 @@ def _against_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...],
     # factor apart from none
     noise = false_alarm_z(len(logs)) * found.noise
     allowed = max(math.log1p(CONSTANT), min(math.log1p(CONSTANT) + noise, math.log(factor) / 2))
-    constant = float(np.abs(logs - math.log(middle)).max()) <= allowed
+    away = np.abs(logs - math.log(middle))
+    constant = bool((away <= allowed).all())
+    nearly = bool((away <= np.maximum(allowed, lag(case, places))).all())
     scaled = "train/loss" if middle > 1 else "val/loss"
     within = (SAME if middle < 1 else CONSTANT) + 2 * 1.25 * found.noise / math.sqrt(len(logs))  # errors of a median
-    if constant and (match := _nearest(factor, counts, within)) is not None:
+    if nearly and (match := _nearest(factor, counts, within)) is not None:
         if factor >= PLAIN or _is_multiple(case, ratios, places):
             if middle < 1 and {"accumulation", "world_size"} & set(match[0]):
                 return _divided(match[1], match[0])  # validation runs without either
@@ -207,6 +184,23 @@ def _against_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...],
     if case.setting("label_smoothing"):
         return None  # its floor may be many times a small validation loss
     return Factor("train/loss", early, "a sum, not a mean", (), 0.6)
+
+
+def _sum_at_start(case: Case, counts: dict[tuple[str, ...], float]) -> tuple[Factor, Floats] | None:
+    """A run that begins at guessing times a count and only falls: a sum, and the ratio of its first row to guessing.
+
+    A run that blew up begins low and would meet the count by chance only.
+    """
+    loss, chance = case.loss, level_of_chance(case)
+    if loss is None or chance is None or case.start not in (None, "fresh") or len(loss) < LEAST_ROWS:
+        return None
+    first = float(loss.values[0])
+    if first < FAR * chance[0] or not bool(loss.values.max() <= (1 + CONSTANT) * first):
+        return None
+    match = _nearest(first / chance[0], counts, SAME)
+    if match is None:
+        return None
+    return _summed("train/loss", match[1], match[0], 0.85), np.array([first / chance[0]])
 
 
 def _early_factor(case: Case, counts: dict[tuple[str, ...], float]) -> tuple[Factor, Ratios] | None:

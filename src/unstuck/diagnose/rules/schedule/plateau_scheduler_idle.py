@@ -70,7 +70,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(("patience",))
     watched = _watched(case)
     if isinstance(watched, str):
-        return CouldNotCheck((watched,))
+        return _cannot_fire(case, _scheduler(case, int(patience), "min")) or CouldNotCheck((watched,))
     series, mode = watched
     if not _counts_epochs(case):
         series = series.where(series.updates > 0)  # an evaluation before training is none of the scheduler's
@@ -92,6 +92,27 @@ def check(case: Case) -> Outcome:
             return _never(series, scheduler, axis)
         return Clear("validation still improves: there is nothing to do for it")
     return _waits(case, series, scheduler, history, axis)
+
+
+def _cannot_fire(case: Case, scheduler: PlateauScheduler) -> Found | None:
+    """A patience beyond the evaluations planned, by the settings alone."""
+    every, total, lasts = case.setting("evaluation_every"), case.planned_updates, case.run.settings.get("patience")
+    if not every or not total or lasts is None or case.run.axis != "update" or _lowered(case) is not None:
+        return None
+    evaluations = total // int(every)
+    if evaluations < MIN_EVALUATIONS or scheduler.needed <= evaluations - 1:
+        return None
+    what = "evaluations without improvement that it waits for, against those planned after the first"
+    return Found(
+        title=f"The plateau scheduler (patience {scheduler.patience}) cannot fire in {evaluations} planned "
+        "evaluations: the learning rate is a constant one, whatever validation does",
+        evidence=(Evidence("patience", (0, total), what, scheduler.needed, evaluations - 1, lasts.source),),
+        confidence=0.8,
+        severity="note",
+        detail="No validation is logged, so nothing shows what this costs.",
+        facts={"patience": scheduler.patience, "earliest": float(every) * (scheduler.needed + 1), "unit": "update",
+               "suggested_patience": max(1, evaluations // 10), "cause": "too patient"},
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

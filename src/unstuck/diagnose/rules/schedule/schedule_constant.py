@@ -3,7 +3,8 @@
 Finds
 A learning rate within 5 % of its peak to the end of a long run whose loss has been flat since half of it: within its
 noise, or falling by less than a tenth of what the doubling of updates before gave. Where few rows or much noise leave
-that open, a note: neither loss shows a fall in the second half.
+that open, a note: neither loss shows a fall in the second half. A note as well where a model from scratch reached its
+planned end and its loss fell so slowly that a decay would have brought more than twice as many updates.
 
 Why it matters
 At a constant rate the weights wander about the minimum at a distance that the rate sets; lowering it is the cheapest
@@ -30,17 +31,25 @@ import numpy as np
 
 from unstuck.diagnose import few_points, statistics
 from unstuck.diagnose.case import Case
+from unstuck.diagnose.learning_curve import ANNEALING
 from unstuck.diagnose.lr_curve import applied, flat_since_half, near_frequencies
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, Severity, rule
 from unstuck.diagnose.rules.learning_rate.lr_too_low import WELL_UNDER
 from unstuck.diagnose.scales import published_scale
+from unstuck.diagnose.slopes import Decline, decline_at_end, gain_ahead
+from unstuck.runs import Series
 
 NEVER = 0.95  # of the peak, at the end
 FEWEST = 8  # a line through the second half then leaves 2 degrees of freedom
 LEAST_POINTS = 40  # two halves of 20: enough for a fall between thirds of the second
 BARELY = 0.05  # of the descent: training may creep on (it memorises) while validation stands
 LEAST_UPDATES = 200  # ours: two halves of the hundred below which a run is a test
+# Annealing takes sqrt(ANNEALING x g) of the loss where it falls by a share g per e-fold (`learning_curve`), twice as
+# many updates gain_ahead(2) x g: below this g the former is more.
+DOUBLING = ANNEALING / gain_ahead(2.0) ** 2
+WINDOWS = (1 / 2, 2 / 3)  # of the updates; the rate is the same in all of them
+REACHED = 0.9  # as in undertrained
 LIKELY = 1.645  # standard errors: one chance in twenty that the loss fell by more; enough for a note
 
 
@@ -66,13 +75,10 @@ def check(case: Case) -> Outcome:
     if flat is None or not (flat[0] or likely or (_validation_flat(case) and flat[1] < BARELY)):
         share = _fall_not_shown(case)
         if share is None:
-            return Clear("the loss still falls")
+            return _outdone(case, rate) or Clear("the loss still falls")
         flat, open_ = (False, share), True
-    scale = published_scale(case, group_algorithm=case.lr_algorithm)
-    if scale is not None and rate < scale.low * WELL_UNDER:
-        return Clear("the rate is too low rather than constant")
-    if case.loss_trend is not None and near_frequencies(case, float(case.loss_trend.values[-1])):
-        return Clear("the loss has not left what frequencies give: a decay is not what it lacks")
+    if (other := _lacks_more(case, rate)) is not None:
+        return other
     if _validation_moves(case):
         return Clear("the validation loss still moves")
     language = case.setting("task") in ("causal-lm", "masked-lm", "seq2seq") or case.is_token_loss
@@ -94,6 +100,55 @@ def check(case: Case) -> Outcome:
         "horizon_expected": case.setting("updates") or span[1],
     }
     return Found(title, evidence, 0.8 if sure else 0.5 if open_ else 0.6, severity, "", facts)
+
+
+def _lacks_more(case: Case, rate: float) -> Clear | None:
+    """What a decay would not mend."""
+    scale = published_scale(case, group_algorithm=case.lr_algorithm)
+    if scale is not None and rate < scale.low * WELL_UNDER:
+        return Clear("the rate is too low rather than constant")
+    if case.loss_trend is not None and near_frequencies(case, float(case.loss_trend.values[-1])):
+        return Clear("the loss has not left what frequencies give: a decay is not what it lacks")
+    return None
+
+
+def _outdone(case: Case, rate: float) -> Found | None:
+    """A run that reached its end while its loss still fell, but so slowly that a decay would have brought more.
+
+    A note: what annealing is worth is known to a factor of two.
+    """
+    planned, rise = case.planned_updates, case.val_rise
+    if case.start in ("pretrained", "checkpoint") or not planned or case.run.updates < REACHED * planned:
+        return None
+    if _lacks_more(case, rate) is not None or (rise is not None and rise.rise > 0 and rise.beyond_noise):
+        return None
+    seen: list[tuple[float, float, Decline, Series]] = []
+    for series in (case.val, case.loss):
+        if series is None:
+            continue
+        series = series.where(series.updates >= 1)
+        for share in WINDOWS:
+            found = decline_at_end(series.updates.astype(np.float64), series.values, (share,))
+            level = abs(float(np.median(series.values[-max(1, len(series) // 10) :])))
+            if found is not None and level > 0:
+                seen.append(((found.high - found.value) / level, level, found, series))
+    if not seen or any(found.low > DOUBLING * level for _, level, found, _ in seen):
+        return None
+    _, level, decline, series = min(seen, key=lambda one: one[0])
+    if not decline.value < DOUBLING * level:
+        return None
+    last = int(case.run.updates)
+    return Found(
+        title=f"The learning rate is {number(rate)} from start to end of {last:,} updates, at which the loss fell by "
+        f"{max(decline.value, 0.0):.2g} per e-fold: twice as many would bring less than a decay",
+        evidence=(
+            Evidence(series.name, (decline.first, last), "decline per e-fold of updates at the end", decline.value,
+                     DOUBLING * level, series.source(len(series) - 1)),
+        ),
+        confidence=0.5,
+        severity="note",
+        facts={"applied_lr": rate, "flat_since": decline.first, "horizon_expected": planned},
+    )  # fmt: skip
 
 
 def _likely_flat(case: Case) -> bool:

@@ -27,19 +27,19 @@ restarts).
 
 from __future__ import annotations
 
-from unstuck.diagnose.begun_anew import FALLING, LEAST_RISE, Anew, begun_anew
+from unstuck.diagnose.begun_anew import FALLING, LEAST_RISE, Anew, begun_anew, mirrored
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import RISE_LEVEL, applied, comeback, moments
 from unstuck.diagnose.lr_readings import number
 from unstuck.diagnose.planned import switched_between
 from unstuck.diagnose.resumes import planned_anew
-from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, rule
+from unstuck.diagnose.rule import Clear, CouldNotCheck, Found, Outcome, Severity, rule
 from unstuck.runs import Series
 
 LEAST_POINTS = 5  # the peak, its fall to the end, and a rise
 
 
-@rule(code="SC006", stages="L", severity="error", explains=("loss-plateau", "loss-spike"))
+@rule(code="SC006", stages="L", severity="error", explains=("loss-plateau", "loss-spike", "best-checkpoint-passed"))
 def check(case: Case) -> Outcome:
     lrs = applied(case)
     if not any(len(s) >= LEAST_POINTS for s in lrs.values()):
@@ -94,10 +94,13 @@ def _anew(case: Case, series: Series, anew: Anew) -> Found | None:
     resumes = [e for e in case.run.events_of("resume") if e.update is not None and first <= e.update <= last]
     if any(planned_anew(e) for e in resumes) or switched_between(case, first, last):
         return None
-    if not (kind in FALLING or anew.retraced):
+    alone = kind is None and not resumes and mirrored(series, anew.low)
+    if not (kind in FALLING or anew.retraced or alone):
         return None
     where = " where the run was resumed" if resumes else ""
     why = f"a {kind} schedule does not rise" if kind in FALLING else "and then goes the way it went from the start"
+    if alone and not anew.retraced:
+        why = "it goes back up the way it came down, as torch's CosineAnnealingLR does beyond T_max"
     title = (
         f"{series.name} was down to {number(float(values[anew.low]))} at update {int(updates[anew.low]):,} and is "
         f"{number(float(values[anew.top]))} at update {int(updates[anew.top]):,}{where}: {why}"
@@ -109,4 +112,5 @@ def _anew(case: Case, series: Series, anew: Anew) -> Found | None:
         "share_of_peak": float(values[anew.top] / values.max()),
     }
     evidence = (moments(series, anew.top, "learning rate after the rise", LEAST_RISE * float(values[anew.low])),)
-    return Found(title, evidence, 0.9 if kind in FALLING else 0.8, "warning", "", facts)
+    severity: Severity = "note" if alone and not anew.retraced else "warning"  # cycles may be meant
+    return Found(title, evidence, 0.9 if kind in FALLING else 0.8, severity, "", facts)

@@ -145,10 +145,10 @@ def _found(case: Case, series: Series | None, span: float, length: float, share:
         evidence = Evidence(series.name, reach, "warm-up as a share of the run",
                             share, limit, series.source(at))  # fmt: skip
     else:
-        setting = case.run.settings.get("warmup_updates") or case.run.settings["warmup_share"]
-        evidence = Evidence(
-            "warmup_updates", (0, int(length)), "warm-up as a share of the run", share, limit, setting.source
-        )
+        told = (case.run.settings.get(name) for name in ("warmup_updates", "warmup_share"))
+        written = (setting for key, setting in case.run.raw_settings.items() if "warmup" in key.lower())
+        source = next((setting.source for setting in (*told, *written) if setting is not None), None)
+        evidence = Evidence("warmup_updates", (0, int(length)), "warm-up as a share of the run", share, limit, source)
     facts: dict[str, object] = {
         "warmup_applied": span,
         "warmup_share": share,

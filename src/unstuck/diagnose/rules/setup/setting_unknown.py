@@ -30,9 +30,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from unstuck.config.dialects import ELSEWHERE, NAMES
+from unstuck.config.dialects import NAMES
 from unstuck.config.known_keys import NANOGPT, TRAINING_ARGUMENTS, Misspelling, misspelling
 from unstuck.config.values import read_value
+from unstuck.config.ways import is_elsewhere
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.lr_curve import ramp
 from unstuck.diagnose.own_keys import MAX_KEYS, as_number, by_transformers
@@ -117,7 +118,7 @@ def _misses(case: Case) -> Iterator[Miss]:
     for key, setting in list(case.run.raw_settings.items())[:MAX_KEYS]:
         way, _, last = key.rpartition(".")
         name = normalise(last)
-        if name in known or name in _everything() or len(name) > 64 or ELSEWHERE & set(way.lower().split(".")):
+        if name in known or name in _everything() or len(name) > 64 or is_elsewhere(way.lower()):
             continue
         unknown += 1
         if unknown > MAX_UNKNOWN:
