@@ -20,6 +20,7 @@ from unstuck.runs.readers import read_runs
 NEVER_WRONG = frozenset({"gradient-norm-preclip"})  # a note on how to read the log (RULES.md)
 TOP = 3
 NUMBER = re.compile(r"(?<![\w.])\d+\.?\d*(?:e[-+]?\d+)?")
+TELLS = re.compile(r"resum|restor|reload|continu|config|setting|argument|override", re.I)
 
 
 @dataclass(slots=True)
@@ -116,9 +117,15 @@ def _place(record: Record, view: str) -> Path:
 
 
 def _is_written(value: float, log: Path) -> bool:
-    """Whether this number stands in the log or in a file beside it."""
+    """Whether this number stands in a file beside the log, or in a line of it that tells of a resume or of settings.
+
+    A row of the warm-up may hold the same number by chance.
+    """
     folder = log if log.is_dir() else log.parent
-    told = "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in folder.iterdir() if file.is_file())
+    texts = {file: file.read_text(encoding="utf-8", errors="replace") for file in folder.iterdir() if file.is_file()}
+    if log in texts:
+        texts[log] = "\n".join(line for line in texts[log].splitlines() if TELLS.search(line))
+    told = "\n".join(texts.values())
     return any(math.isclose(float(number), value, rel_tol=1e-6) for number in NUMBER.findall(told))
 
 
