@@ -117,7 +117,8 @@ def _sound(record: Record) -> bool:
 
 
 def _fault_label(record: Record, healthy: list[Record], spread: float) -> Label:
-    if not healthy or math.isnan(spread):
+    trained = record["outcome"].get("updates") != 0  # transformers: fewer samples than a batch, and the last one dropped
+    if not healthy or math.isnan(spread) or not trained:
         return Label("unclear", tuple(record["names"]))
     label = Label("no-effect", tuple(record["names"]))
     accepted: set[str] = set()

@@ -7,6 +7,7 @@ controls, eight single faults and one pair of faults. Faults are dealt so that e
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -54,17 +55,9 @@ class Case:
 @cache
 def families(split: str) -> dict[str, Family]:
     """The families of a split by name."""
-    found: tuple[Family, ...]
-    if split == "development":
-        from benchmarks.faults.families import DEVELOPMENT as found
-    elif split == "further":
-        from benchmarks.faults.further import FURTHER as found
-    elif split == "retired":
-        from benchmarks.faults.retired import RETIRED as found
-    elif split == "later":
-        from benchmarks.faults.later import LATER as found
-    else:
-        from benchmarks.faults.held_out import HELD_OUT as found
+    folder = "families" if split == "development" else split.replace("-", "_")
+    module = importlib.import_module(f"benchmarks.faults.{folder}")
+    found: tuple[Family, ...] = getattr(module, split.replace("-", "_").upper())
     return {family.name: family for family in found}
 
 
