@@ -58,7 +58,7 @@ def calibrate(runs: Iterable[Scored], path: Path = PATH) -> str:
     for _, rule, _, right in findings:
         rules.setdefault(rule, [0, 0])[0 if right else 1] += 1
     told = {
-        "source": "python -m benchmarks.faults calibrate, development and further split",
+        "source": "python -m benchmarks.faults calibrate, every split but held-out",
         "prior": best,
         "rules": dict(sorted(rules.items())),
     }

@@ -117,7 +117,7 @@ def _sound(record: Record) -> bool:
 
 
 def _fault_label(record: Record, healthy: list[Record], spread: float) -> Label:
-    trained = record["outcome"].get("updates") != 0  # transformers: fewer samples than a batch, and the last one dropped
+    trained = record["outcome"].get("updates") != 0  # transformers: fewer samples than a batch, the last one dropped
     if not healthy or math.isnan(spread) or not trained:
         return Label("unclear", tuple(record["names"]))
     label = Label("no-effect", tuple(record["names"]))
