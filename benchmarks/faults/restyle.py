@@ -1,14 +1,16 @@
 """Does the diagnosis depend on how a run was logged? Each development run is printed again in other styles.
 
 A metamorphic test: the record of a plain loop (its JSON lines and the configuration beside them) is printed in the
-styles of `restyle_logs.py` with the layouts of `restyle_layouts.py`, and its configuration in the forms of
-`restyle_configs.py`, one at a time. The record is the same, so the reading (series, settings) and the findings
+styles of `restyle_logs.py` with the layouts of `restyle_layouts.py`, as the programs of `restyle_programs.py` print
+it, and its configuration in the forms of `restyle_configs.py`, one at a time. The record is the same, so the reading
+(series, settings) and the findings
 (errors and warnings) should be.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,7 @@ from benchmarks.faults.generate import records
 from benchmarks.faults.restyle_configs import FORMS
 from benchmarks.faults.restyle_layouts import Row
 from benchmarks.faults.restyle_logs import STYLES
+from benchmarks.faults.restyle_programs import PROGRAMS, About
 from unstuck.diagnose.engine import diagnose
 from unstuck.errors import UserError
 from unstuck.runs import Run
@@ -35,6 +38,8 @@ FIELDS = {"step": ("step", 1.0), "global_step": ("step", 1.0), "iter": ("step", 
           "data_ms": ("data_s", 1e-3), "train/data_time": ("data_s", 1.0), "val_loss": ("val", 1.0),
           "val/loss": ("val", 1.0), "val_acc": ("acc", 1.0), "val/accuracy": ("acc", 1.0)}  # fmt: skip
 COMPARED = ("train/loss", "val/loss", "grad_norm/preclip", "time/step_ms", "time/data_ms", "val/accuracy")
+SERIES = {"loss": "train/loss", "val": "val/loss", "norm": "grad_norm/preclip", "step_s": "time/step_ms",
+          "data_s": "time/data_ms", "acc": "val/accuracy", "lr": "lr/all"}  # fmt: skip
 CLOSE = 2e-3  # ours: the coarsest style prints six digits, of times less than a hundredth of a ms
 
 
@@ -178,6 +183,17 @@ def _one(name: str, setup: Mapping[str, Any], path: Path, only: str) -> Iterator
         if only in title:
             text = "\n".join(log.printer(rows, total)) + "\n"
             yield _compared(name, title, ours, f"train{log.suffix}", text, config.name, config.read_text("utf-8"))
+    if "step" in rows[0] and not any(key.startswith("lr_") for row in rows for key in row):
+        samples, batch = facts.get("train_samples") or 1600, facts.get("batch_size") or 16
+        accumulation = facts.get("accumulation") or 1
+        about = About(total, max(1, math.ceil(samples / (batch * accumulation))), batch, accumulation)
+        for title, program in PROGRAMS.items():
+            if only in title:
+                text = "\n".join(program.printed(rows, about)) + "\n"
+                shown = {SERIES[key] for key in program.shows()}
+                told = Reading({k: v for k, v in ours.series.items() if k in shown}, ours.settings, ours.alarms)
+                beside = config.read_text("utf-8")
+                yield _compared(name, title, told, f"train{program.suffix}", text, config.name, beside)
     for title, form in FORMS.items():
         if only in title:
             printed = form.write(facts)

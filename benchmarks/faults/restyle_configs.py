@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.faults.restyle_projects import FURTHER
+
 Facts = Mapping[str, Any]
 Tree = Mapping[str, Any]
 
@@ -183,4 +185,5 @@ FORMS: dict[str, ConfigForm] = {
     "by section": ConfigForm("", _by_section),
     "box": ConfigForm("", _box),
     "bullets": ConfigForm("", _labelled("  * {key} = {value}")),
+    **{name: ConfigForm(file, write) for name, (file, write) in FURTHER.items()},
 }  # fmt: skip

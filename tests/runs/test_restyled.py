@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from benchmarks.faults.restyle_configs import FORMS
 from benchmarks.faults.restyle_layouts import Row
 from benchmarks.faults.restyle_logs import STYLES
+from benchmarks.faults.restyle_programs import PROGRAMS, About
 
 from unstuck.config.dialects import canonical_settings, guess_dialect, in_dialect
 from unstuck.config.files import edited, read_settings_file
@@ -29,7 +31,7 @@ SETTINGS = {
     "vocabulary": 96, "context": 32, "train_samples": 5000, "validation_samples": 200,
 }  # fmt: skip
 # What a style cannot say: "wait" alone may be for anything, and a name without a unit may be in any.
-UNSAID = {"two-lines": {"time/data_ms"}}
+UNSAID = {"two-lines": {"time/data_ms"}, "maxtext": {"time/step_ms"}}
 
 
 def rows() -> list[Row]:
@@ -59,6 +61,30 @@ def test_a_record_reads_the_same_in_every_style(style: str, tmp_path: Path) -> N
     for name in every.keys() - UNSAID.get(style, set()):
         key = every[name]
         wanted = [(row["step"], row[key] * (1e3 if name.startswith("time/") else 1.0)) for row in rows() if key in row]
+        assert name in read
+        assert read[name][0] == [step for step, _ in wanted]
+        np.testing.assert_allclose(read[name][1], [value for _, value in wanted], rtol=1e-4)
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_record_reads_the_same_as_a_program_prints_it(program: str, accumulation: int, tmp_path: Path) -> None:
+    about = About(total=300, per_epoch=50, batch=16, accumulation=accumulation)
+    held = [{**row, "acc": 0.3 + row["step"] / 1000} if "val" in row else row for row in rows()]
+    held = [{**row, "step_s": 0.05 + 0.001 * (row["step"] % 70)} if "step_s" in row else row for row in held]
+    log = tmp_path / f"train{PROGRAMS[program].suffix}"
+    log.write_text("\n".join(PROGRAMS[program].printed(held, about)) + "\n", encoding="utf-8")
+    (tmp_path / "config.json").write_text(json.dumps({
+        "lr": 3e-3, "batch_size": 16, "gradient_accumulation_steps": accumulation, "max_steps": 300,
+        "n_train": 50 * 16 * accumulation,
+    }), encoding="utf-8")  # fmt: skip
+    read = series(read_runs(log)[0])
+    every = {"train/loss": "loss", "lr/all": "lr", "grad_norm/preclip": "norm", "time/step_ms": "step_s",
+             "time/data_ms": "data_s", "val/loss": "val", "val/accuracy": "acc"}  # fmt: skip
+    for name, key in every.items():
+        if key not in PROGRAMS[program].shows() or name in UNSAID.get(program, ()):
+            continue
+        wanted = [(row["step"], row[key] * (1e3 if name.startswith("time/") else 1.0)) for row in held if key in row]
         assert name in read
         assert read[name][0] == [step for step, _ in wanted]
         np.testing.assert_allclose(read[name][1], [value for _, value in wanted], rtol=1e-4)
@@ -120,3 +146,38 @@ def test_one_value_of_an_ini_file_is_edited_in_place(tmp_path: Path) -> None:
         "optimizer.lr": 0.003, "optimizer.name": "adamw", "training.clip": 1.0,
     }  # fmt: skip
     assert edited(path, {"optimizer.lr": 0.001}) == path.read_text(encoding="utf-8").replace("0.003", "0.001")
+
+
+def test_a_rate_in_units_of_a_power_of_ten() -> None:
+    for key in ("lr(1e-4)", "lr [1e-4]", "LR x1e4", "learning rate (x1e-4)"):
+        assert names.assign({key: 9})[key].converted(np.array([0.15])).tolist() == [1.5e-5]
+    assert names.assign({"lr_1e-4": 9}).get("lr_1e-4", names.by_canonical("")).canonical != "lr/all"
+
+
+def test_an_evaluation_in_the_middle_of_an_epoch_is_not_its_end(tmp_path: Path) -> None:
+    """icefall validates every so many batches and prints the epoch alone."""
+    lines = [f"Epoch {e}, batch {b}, loss={5 - e - b / 100:.3f}, lr: 0.01" for e in (1, 2) for b in range(10, 110, 10)]
+    for place, epoch in ((15, 2), (10, 1), (5, 1)):
+        lines.insert(place, f"Epoch {epoch}, validation: loss={4 - place / 10}")
+    (tmp_path / "train.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert series(read_runs(tmp_path / "train.log")[0])["val/loss"][0] == [50, 100, 150]
+
+
+def test_per_cent_become_shares_and_other_lines_that_begin_with_iter_are_read_whole(tmp_path: Path) -> None:
+    lines = []
+    for step in range(10, 210, 10):
+        lines.append(f"iter {step}: loss {5 - step / 100}, lr [0.01], 0.05 s/it")
+        if step % 50 == 0:
+            lines.append(f"iter {step}: dev loss 4.1, dev acc {step / 4}")
+    (tmp_path / "train.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run = read_runs(tmp_path / "train.log")[0]
+    assert series(run)["val/accuracy"] == ([50, 100, 150, 200], [0.125, 0.25, 0.375, 0.5])
+    assert series(run)["lr/all"][1][0] == 0.01
+    assert run.setting("task") is None
+
+
+def test_updates_that_a_file_says_win_over_those_of_the_printed_epochs(tmp_path: Path) -> None:
+    lines = [f"Epoch:[1/1]({step}/2229) loss:{5 - step / 100} lr:0.01" for step in range(10, 310, 10)]
+    (tmp_path / "train.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "config.json").write_text('{"max_steps": 300, "lr": 0.01}', encoding="utf-8")
+    assert read_runs(tmp_path / "train.log")[0].setting("updates") == 300

@@ -73,6 +73,17 @@ TOOLKITS = (
          "lr/all": ([50, 100, 150, 200, 250, 300], [5e-5, 1e-4, 1.5e-4, 5e-5, 1e-4, 1.5e-4])},
     ),
     Case(
+        "Tacotron 2: the step behind the name of the loss",
+        "".join(
+            f"Train loss {s} {5 - s / 100:.6f} Grad Norm {1 + s / 100:.6f} 2.05s/it\n"
+            + (f"Validation loss {s}: {5.2 - s / 100:9f}  \n" if s % 10 == 0 else "")
+            for s in range(31)
+        ),
+        {"train/loss": (list(range(31)), [5 - s / 100 for s in range(31)]),
+         "val/loss": ([0, 10, 20, 30], [5.2, 5.1, 5.0, 4.9]),
+         "grad_norm/preclip": (list(range(31)), [1 + s / 100 for s in range(31)])},
+    ),
+    Case(
         "Marian",
         "".join(
             f"[2019-01-01 10:00:0{k}] Ep. 1 : Up. {k * 500} : Sen. {k * 32_000:,} : Cost {9 - k:.8f} : Time 104.78s : "

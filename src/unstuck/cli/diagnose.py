@@ -121,7 +121,7 @@ def command(
         for place, diagnosis in enumerate(diagnoses):
             if place or len(diagnoses) > 1:
                 console.print()
-            print_diagnosis(diagnosis, console)
+            print_diagnosis(diagnosis, console, config)
         if history is not None:
             from unstuck.report.history_terminal import print_history
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -70,7 +71,10 @@ def command(
         why = "enough was checked" if enough else f"too little is logged to tell; see: unstuck diagnose {run}"
         print(f"Nothing to fix in {run}: no error or warning was found ({why}).")
     else:
-        _print(diagnosis, finding, remedy, prescribed, applied=apply, kept=kept, already=already)
+        named = (
+            diagnosis.run.source if config is None else f"{diagnosis.run.source} --config {shlex.quote(str(config))}"
+        )
+        _print(diagnosis, finding, remedy, prescribed, named, applied=apply, kept=kept, already=already)
     return None
 
 
@@ -118,11 +122,13 @@ def _print(
     finding: Finding,
     remedy: Remedy | None,
     prescribed: Prescription | None,
+    named: str,
     *,
     applied: bool,
     kept: Path | None,
     already: bool,
 ) -> None:
+    """`named`: the run and its configuration, as a command names them."""
     print(f"{finding.rule.code} {finding.rule.name}: {finding.found.title}\n")
     if remedy is None or prescribed is None:
         said = [r.summary for r in finding.remedies] or ["No remedy is known for this finding yet."]
@@ -130,7 +136,7 @@ def _print(
         print("\nNo setting expresses this, so there is nothing to write.")
         others = [f.rule.name for f in diagnosis.findings if f is not finding and any(r.patch for r in f.remedies)]
         if others:
-            print(f"Other findings have a change: unstuck fix {diagnosis.run.source} --rule {others[0]}")
+            print(f"Other findings have a change: unstuck fix {named} --rule {others[0]}")
         return
     print(f"{remedy.summary} ({remedy.safety})")
     if remedy.reason:
@@ -156,7 +162,7 @@ def _print(
         first = next((f for f in diagnosis.findings if any(r.patch for r in f.remedies)), finding)
         rule = "" if finding is first else f" --rule {finding.rule.name}"
         unsafe = " --unsafe" * (remedy.safety == "unsafe")
-        print(f"To write it: unstuck fix {diagnosis.run.source}{rule} --apply{unsafe}")
+        print(f"To write it: unstuck fix {named}{rule} --apply{unsafe}")
         if not ours:
             print(f"The same on the command line: {prescribed.command}")
     else:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from unstuck.config.names import NAMES, Name
 from unstuck.config.patch import Change
+from unstuck.config.per_update import accumulation, updates_per_epoch
 from unstuck.config.values import TASKS, read_value, start_loss_in, write_value
 from unstuck.config.ways import ELSEWHERE as ELSEWHERE
-from unstuck.config.ways import divided, is_elsewhere, is_ruled_out
+from unstuck.config.ways import bare_sections, divided, is_elsewhere, is_ruled_out
 
 if TYPE_CHECKING:
     from unstuck.runs import Run, Setting
@@ -35,6 +36,9 @@ GROUP_FACTOR = re.compile(rf"^(?:(?P<before>\w+?)_lr_{_FACTOR}|lr_{_FACTOR}_(?P<
 CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 NOT_GROUPS = {"min", "end", "final", "warmup", "max", "base", "batch", "plateau", "decay", "warm_up", "policy",
               "patience", "step", "steps", "every", "epochs", "type", "factor", "scale", "mult"}  # fmt: skip
+
+
+MIN_JOINED = 7  # ours: letters of a name in one word; a shorter one may be another word
 
 
 def guess_dialect(keys: Iterable[str]) -> str:
@@ -75,6 +79,8 @@ def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Se
         if name.canonical == "start":  # "resume: null" beside "init_from: gpt2" does not make it fresh
             candidates.sort(key=lambda key: read_value("start", raw[key].value) == "fresh")
         for key in candidates:
+            if name.canonical == "start" and _is_switch(key, raw[key].value):
+                continue
             value = read_value(name.canonical, raw[key].value)
             if value is not None and value == value:
                 written = raw[key].value
@@ -85,9 +91,16 @@ def canonical_settings(raw: Mapping[str, Setting], dialect: str) -> dict[str, Se
         _pair_of_betas(found, raw)
     if factors := _group_factors(raw, dialect):
         found["group_lr_factors"] = factors
+    if "accumulation" not in found and (implied := accumulation(found, raw)) is not None:
+        found["accumulation"] = implied
     SPECIAL.get(dialect, _plain_rules)(found, raw)
     _derived(found)
     return found
+
+
+def _is_switch(key: str, written: Any) -> bool:
+    """`resume: true` goes on where there is something to go on from (ESPnet, NeMo): it does not say that there was."""
+    return written is True and _normal(key, "plain").rpartition(".")[2] == "resume"
 
 
 def _pair_of_betas(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:
@@ -175,7 +188,8 @@ def _candidates(
         for way, key in inner.get(last, ()):
             if is_ruled_out(name.canonical, spelling, way):
                 continue
-            if sections and f".{way}".endswith(f".{sections}") and key not in exact:
+            ways = (f".{way}", f".{bare_sections(way)}")
+            if sections and any(one.endswith(f".{sections}") for one in ways) and key not in exact:
                 inside.insert(0, key)
             elif not sections and not is_elsewhere(way) and key not in exact:
                 inside.append(key)
@@ -186,11 +200,21 @@ def _normal(key: str, dialect: str) -> str:
     """One spelling for `labelSmoothing`, `label-smoothing`, `Label smoothing` and `--label_smoothing`."""
     if dialect == "unstuck":
         return key
-    return (
+    normal = (
         re.sub(r"[-\s]+", "_", CAMEL.sub("_", key.strip().lstrip("-").replace("LoRA", "lora")))
         .lower()
         .replace("/", ".")
     )
+    way, dot, last = normal.rpartition(".")
+    return f"{way}{dot}{unjoined().get(last, last)}"
+
+
+@cache
+def unjoined() -> dict[str, str]:
+    """Spellings of two words and more as they are written in one: `batchsize` (ParlAI, Chainer) -> `batch_size`."""
+    plain = [s for name in NAMES for s in name.spellings.get("plain", ()) if "_" in s and "." not in s]
+    joined = {s.replace("_", ""): s for s in reversed(plain) if len(s) >= MIN_JOINED}
+    return {one: spelling for one, spelling in joined.items() if one not in _every_spelling()}
 
 
 def _group_factors(raw: Mapping[str, Setting], dialect: str) -> Setting | None:
@@ -327,14 +351,24 @@ def _plain_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:
         found["patience"] = bare
     per_epoch = next((s for k, s in raw.items() if k.lower().rpartition(".")[2] in PER_EPOCH), None)
     steps = read_value("updates", per_epoch.value) if per_epoch is not None else None
-    if steps is None or (found.get("accumulation") is not None and found["accumulation"].value != 1):
+    each = found["accumulation"].value if "accumulation" in found else 1
+    if per_epoch is not None and steps and each > 1 and per_epoch.key.lower().rpartition(".")[2] in BATCHES_PER_EPOCH:
+        steps, each = max(1, steps // each), 1
+    if steps is not None and each != 1:
         return
     epochs = found.get("epochs")
-    if epochs is not None and "updates" not in found:
+    if steps is not None and epochs is not None and "updates" not in found:
         found["updates"] = replace(epochs, value=round(epochs.value * steps), written=epochs.value)
+    steps = steps or updates_per_epoch(found)
     warm = next((s for k, s in raw.items() if k.lower().rpartition(".")[2] == "warmup_epochs"), None)
     length = read_value("dropout", warm.value) if warm is not None else None
-    if warm is not None and length is not None and "warmup_updates" not in found and "warmup_share" not in found:
+    if (
+        warm is not None
+        and length is not None
+        and steps
+        and "warmup_updates" not in found
+        and "warmup_share" not in found
+    ):
         found["warmup_updates"] = replace(warm, value=round(length * steps), written=length)
 
 
@@ -348,7 +382,9 @@ def _bare_patience(found: Mapping[str, Setting], raw: Mapping[str, Setting]) -> 
     return None if value is None else replace(raw[keys[0]], value=value, written=None)
 
 
-PER_EPOCH = {"steps_per_epoch", "updates_per_epoch", "iters_per_epoch", "batches_per_epoch"}
+# ESPnet's iterations are batches (espnet2/train/trainer.py: one update for `accum_grad` of them).
+BATCHES_PER_EPOCH = {"batches_per_epoch", "num_batches_per_epoch", "num_iters_per_epoch"}
+PER_EPOCH = {"steps_per_epoch", "updates_per_epoch", "iters_per_epoch", "num_steps_per_epoch"} | BATCHES_PER_EPOCH
 
 
 def _unstuck_rules(found: dict[str, Setting], raw: Mapping[str, Setting]) -> None:

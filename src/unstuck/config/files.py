@@ -65,7 +65,7 @@ def edited(path: Path, changes: Mapping[str, Any]) -> str:
     text = read_text(path)
     places = reader(path)(text, str(path))
     form = form_of(path)
-    writers: dict[str, Callable[[Any], str]] = {".json": json.dumps, ".py": repr, ".env": _env_value}
+    writers: dict[str, Callable[[Any], str]] = {".json": json.dumps, ".py": repr, ".gin": repr, ".env": _env_value}
     write = writers.get(form, yaml_scalar)
     if unplaced := [key for key in changes if key in places and places[key].end == 0]:
         raise UserError(f"{path}: {unplaced[0]} cannot be changed by a program here; change it by hand.")

@@ -24,7 +24,10 @@ from unstuck.errors import UserError
 
 MAX_LINES = 5000  # ours: an environment has hundreds of KEY=value lines
 MAX_PYTHON = 256 << 10  # ours: a config.py has kilobytes; its syntax tree takes some 500 times its text (measured)
-SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py", ".env")
+SUFFIXES = (".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".py", ".env", ".gin")
+# What programs call files of options that hold one of the forms above: ParlAI's .opt is JSON, pix2pix's opt.txt lines.
+OPTIONS = (".opt", ".opts", ".args", ".hparams", ".params", ".options", ".settings", ".config", ".conf", ".txt")
+_SNIFFED = 4096  # ours: bytes looked at for the form of such a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,25 @@ def form_of(path: Path) -> str:
     name, suffix = path.name.lower(), path.suffix.lower()
     if suffix in (".yml", ".cfg"):
         return {".yml": ".yaml", ".cfg": ".ini"}[suffix]
+    if suffix in OPTIONS:
+        return _form_inside(path) or suffix
     return ".env" if name == ".env" or name.startswith(".env.") else suffix
+
+
+def _form_inside(path: Path) -> str | None:
+    """The form of a file of options by its first lines: JSON, `key: value` or `key = value`; None for another."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_SNIFFED).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    if text.lstrip("\ufeff \t\r\n").startswith("{"):
+        return ".json"
+    lines = [line for line in text.splitlines()[:-1] or text.splitlines() if line.strip() and line[:1] not in "#;"]
+    for form, pattern in ((".yaml", r"\s*(?:- )?[\w.-]+ ?:(?: |$)"), (".ini", r"\s*[\w.-]+ *=|\[[\w.-]+\]$")):
+        if lines and all(re.match(pattern, line) for line in lines):
+            return form
+    return None
 
 
 def reader(path: Path) -> Callable[[str, str], dict[str, Located]]:
@@ -51,7 +72,7 @@ def reader(path: Path) -> Callable[[str, str], dict[str, Located]]:
     Raises:
         UserError: not a form that is read here.
     """
-    readers = {".json": _json, ".yaml": _yaml, ".toml": _toml, ".ini": _ini, ".py": _python, ".env": _env}
+    readers = {".json": _json, ".yaml": _yaml, ".toml": _toml, ".ini": _ini, ".py": _python, ".env": _env, ".gin": _gin}
     form = form_of(path)
     if form not in readers:
         raise UserError(f"{path} is not a configuration file that unstuck reads; name a {', '.join(SUFFIXES)} file.")
@@ -311,4 +332,40 @@ def _env(text: str, file: str) -> dict[str, Located]:
             raise UserError(f"{file} holds more than {MAX_LINES:,} settings; name the file with the settings.")
     if not found:
         raise UserError(f"{file} holds no KEY=value lines; name the file with the settings.")
+    return found
+
+
+_GIN_LINE = re.compile(
+    r"^(?:(?P<block>[\w./]+):|(?P<indent>[ \t]*)(?P<key>[\w./]+)[ \t]*=[ \t]*(?P<value>[^\r\n]*?))[ \t]*(?:#.*)?\r?$",
+    re.MULTILINE,
+)
+
+
+def _gin(text: str, file: str) -> dict[str, Located]:
+    """`Name.parameter = literal`, blocks of `Name:`, macros `NAME = literal` and `%NAME` (google/gin-config, the user
+    guide); a reference `@Name()` is its name. Values over several lines are left out."""
+    found: dict[str, Located] = {}
+    line_of = _line_of(text)
+    block = ""
+    for match in _GIN_LINE.finditer(text):
+        if match["block"] is not None:
+            block = f"{match['block']}."
+            continue
+        block = block if match["indent"] else ""
+        written, start = match["value"], match.start("value")
+        if written[:1] == "%":  # a macro is another line's value: it is changed there
+            macro = found.get(written[1:])
+            value, start, end = (None if macro is None else macro.value), 0, 0
+        elif written[:1] == "@":
+            value, end = written[1:].removesuffix("()").rpartition(".")[2], 0
+        else:
+            try:
+                value, end = ast.literal_eval(written) if len(written) <= _SNIFFED else None, start + len(written)
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
+                continue
+        found[f"{block}{match['key']}".replace("/", ".")] = Located(value, line_of(match.start()), start, end)
+        if len(found) > MAX_LINES:
+            raise UserError(f"{file} holds more than {MAX_LINES:,} settings; name the file with the settings.")
+    if not found:
+        raise UserError(f"{file} holds no 'name = value' lines; name the file with the settings.")
     return found

@@ -13,7 +13,7 @@ MODEL_AND_DATA: tuple[Name, ...] = (
         "max_seq_length",
         "block_size",
         "block_size context context_length seq_len seq_length sequence_len sequence_length max_seq_len "
-        "max_seq_length max_length ctx_len n_ctx window context_window",
+        "max_seq_length max_length ctx_len n_ctx window context_window tokens_per_sample",
     ),
     name(
         "dropout",
@@ -108,6 +108,7 @@ MODEL_AND_DATA: tuple[Name, ...] = (
         "n_train_samples train_rows num_train_rows n_train_rows training_samples num_training_samples "
         "n_training_samples "
         "training_examples num_training_examples training_rows training_size train_set_size training_set_size "
+        "train_data_size training_data_size num_training_data n_train_data num_train_data ntrain n_training "
         "train.samples train.num_samples train.rows training.samples",
     ),
     name(
@@ -129,6 +130,7 @@ MODEL_AND_DATA: tuple[Name, ...] = (
         "num_eval_samples num_validation_samples n_val_samples n_valid_samples val_examples valid_examples "
         "eval_examples validation_examples num_eval_examples num_val_examples num_validation_examples val_rows "
         "valid_rows validation_rows eval_rows n_valid_rows num_valid_rows num_val_rows val_set_size "
+        "val_data_size valid_data_size validation_data_size eval_data_size num_val_data nval nvalid "
         "validation_set_size val.samples val.num_samples valid.samples validation.samples eval.samples "
         "eval.num_samples",
     ),

@@ -31,7 +31,8 @@ TRAINING: tuple[Name, ...] = (
         "",
         "lr_scheduler_kwargs.min_lr",
         "min_lr",
-        "min_lr lr_min min_learning_rate eta_min end_lr lr_end final_lr end_learning_rate",
+        "min_lr lr_min min_learning_rate eta_min end_lr lr_end final_lr end_learning_rate minimum_learning_rate "
+        "final_learning_rate lr_final minimum_lr",
     ),
     name(
         "lr_floor",
@@ -40,7 +41,8 @@ TRAINING: tuple[Name, ...] = (
         "lr_scheduler_kwargs.min_lr_rate",
         "",
         "min_lr_ratio min_lr_rate min_lr_frac min_lr_factor lr_floor final_lr_ratio final_lr_frac "
-        "end_lr_ratio lr_min_ratio eta_min_ratio min_lr_multiplier",
+        "end_lr_ratio lr_min_ratio eta_min_ratio learning_rate_final_fraction cosine_learning_rate_final_fraction "
+        "min_lr_multiplier",
     ),
     name(
         "schedule",
@@ -49,7 +51,15 @@ TRAINING: tuple[Name, ...] = (
         "lr_scheduler_type",
         "decay_lr",
         "schedule lr_schedule scheduler lr_scheduler lr_scheduler_type scheduler_type lr_decay_style sched lr_sched "
-        "lr_policy decay_lr " + in_section("scheduler schedule sched lr_scheduler lr_schedule lr_sched", KINDS),
+        "lr_policy decay_lr learning_rate_schedule learning_rate_scheduler lr_schedule_type schedule_type "
+        "lr_scheduler_name scheduler_cls scheduler_class lr_scheduler_cls lr_scheduler_class decay_type "
+        "lr_decay_type decay_method lr_decay_method decay_schedule "
+        + in_section(
+            "scheduler schedule sched lr_scheduler lr_schedule lr_sched learning_rate_schedule",
+            f"{KINDS} class_path _name",
+        )
+        + " "
+        + in_section("learning_rate lr", "type kind schedule scheduler name"),
     ),
     name(
         "schedule_cycles",
@@ -66,7 +76,7 @@ TRAINING: tuple[Name, ...] = (
         "warmup_steps",
         "warmup_iters",
         "warmup_steps warmup num_warmup_steps warmup_updates warmup_iters n_warmup_steps lr_warmup_steps "
-        "warmup_iterations lr_warmup_iters n_warmup lr_warmup warm_up_steps linear_warmup_steps "
+        "warmup_iterations lr_warmup_iters n_warmup lr_warmup warm_up_steps linear_warmup_steps warmup_num_steps "
         "warmup.steps warmup.iters warmup.updates",
     ),
     name(
@@ -76,7 +86,7 @@ TRAINING: tuple[Name, ...] = (
         "warmup_ratio",
         "",
         "warmup_ratio warmup_share warmup_proportion warmup_frac warmup_fraction warmup_pct pct_start "
-        "lr_warmup_ratio lr_warmup_fraction",
+        "warmup_steps_fraction lr_warmup_ratio lr_warmup_fraction",
     ),
     name(
         "horizon_updates",
@@ -88,7 +98,7 @@ TRAINING: tuple[Name, ...] = (
         "scheduler_steps lr_decay_iterations scheduler.t_max scheduler.total_steps schedule_horizon "
         + in_section("lr_scheduler schedule sched", "total_steps")
         + " "
-        + in_section("scheduler lr_scheduler schedule sched", "max_steps max_iters"),
+        + in_section("scheduler lr_scheduler schedule sched decay_params", "max_step max_steps max_iters"),
     ),
     name(
         "updates",
@@ -99,7 +109,7 @@ TRAINING: tuple[Name, ...] = (
         "steps max_steps total_steps num_steps n_steps train_steps training_steps num_train_steps "
         "num_training_steps total_train_steps max_train_steps max_iters num_iters n_iters iterations "
         "num_iterations train_iters total_iters max_iterations updates max_updates num_updates total_updates "
-        "max_update max_iter total_iterations iters",
+        "max_update max_iter total_iterations iters max_step max_train_step total_step",
     ),
     name(
         "epochs",
@@ -107,7 +117,9 @@ TRAINING: tuple[Name, ...] = (
         "training.epochs",
         "num_train_epochs",
         "",
-        "epochs n_epochs num_epochs max_epochs num_train_epochs nb_epochs nepochs total_epochs train_epochs",
+        "epochs n_epochs num_epochs max_epochs epoch_num max_num_epochs num_train_epochs nb_epochs nepochs "
+        "total_epochs train_epochs max_epoch "
+        "number_of_epochs num_epoch n_epoch nepoch total_epoch",
     ),
     name(
         "batch_size",
@@ -118,7 +130,8 @@ TRAINING: tuple[Name, ...] = (
         "batch_size train_batch_size micro_batch_size per_device_train_batch_size per_device_batch_size "
         "device_batch_size mini_batch_size bs bsz batch train_micro_batch_size_per_gpu micro_batch microbatch_size "
         "minibatch_size train_bs train_batch samples_per_gpu samples_per_device "
-        "batch_size_per_gpu batch_size_per_device per_gpu_batch_size per_gpu_train_batch_size",
+        "batch_size_per_card batch_size_per_gpu batch_size_per_device per_gpu_batch_size per_gpu_train_batch_size "
+        "local_batch_size ims_per_batch",
     ),
     name(
         "accumulation",
@@ -128,8 +141,10 @@ TRAINING: tuple[Name, ...] = (
         "gradient_accumulation_steps",
         "grad_accum accumulation_steps gradient_accumulation_steps grad_accum_steps gradient_accumulation "
         "accumulate_grad_batches accum_steps grad_accumulation_steps accumulation accum accumulate "
-        "accumulate_gradients accum_iter grad_acc_steps accumulate_steps grad_acc num_accumulation_steps "
-        "grad_accumulation accum_grad",
+        "accumulate_gradients update_freq accum_iter grad_acc_steps accumulate_steps grad_acc num_accumulation_steps "
+        "accumulate_gradient_steps accumulate_gradients_steps grad_accumulation accum_grad grad_accumulation_factor "
+        "gradient_accumulation_factor grad_accumulate_steps "
+        "gradient_accumulate_steps grad_accum_every accum_count",
     ),
     name(
         "world_size",
@@ -148,7 +163,8 @@ TRAINING: tuple[Name, ...] = (
         "grad_clip",
         "grad_clip clip_norm max_grad_norm clip gradient_clip_val gradient_clip clip_grad clip_grad_norm "
         "grad_clip_norm gradient_clipping max_norm clip_value grad_norm_clip clipnorm global_clipnorm "
-        "clip_grad.max_norm gradient_clipping_norm "
+        "clip_grad.max_norm gradient_clipping_norm global_clip_norm gradient_clipping_threshold clip_by_global_norm "
+        "grad_clip_threshold grad_norm_clip_value grad_clip_thresh "
         "gradient_clip_norm clip_gradients clip_max_norm max_gradient_norm clip_gradient_norm clip_gradient "
         "grad_clip.max_norm grad_clip.norm clip.norm clip.max_norm grad_norm_max",
     ),
@@ -158,7 +174,7 @@ TRAINING: tuple[Name, ...] = (
         "optimizer.weight_decay",
         "weight_decay",
         "weight_decay",
-        "weight_decay wd optimizer.weight_decay l2",
+        "weight_decay wd optimizer.weight_decay adam_weight_decay l2",
     ),
     name(
         "optimizer",
@@ -166,8 +182,8 @@ TRAINING: tuple[Name, ...] = (
         "optimizer.kind",
         "optim",
         "",
-        "optimizer optim optimizer_name optimizer_type opt optim_name optim_type opt_name "
-        + in_section("optimizer optim opt", KINDS),
+        "optimizer optim optimizer_cls optimizer_class optimizer_name optimizer_type opt optim_name optim_type "
+        "opt_name " + in_section("optimizer optim opt", f"{KINDS} class_path _name"),
     ),
     name(
         "beta1",
@@ -175,7 +191,7 @@ TRAINING: tuple[Name, ...] = (
         "optimizer.beta1",
         "adam_beta1",
         "beta1",
-        "beta1 adam_beta1 beta_1",
+        "beta1 adam_beta1 beta_1 adam_b1",
     ),
     name(
         "beta2",
@@ -183,7 +199,7 @@ TRAINING: tuple[Name, ...] = (
         "optimizer.beta2",
         "adam_beta2",
         "beta2",
-        "beta2 adam_beta2 beta_2",
+        "beta2 adam_beta2 beta_2 adam_b2",
     ),
     name(
         "group_lr_factors",
@@ -201,7 +217,8 @@ TRAINING: tuple[Name, ...] = (
         "label_smoothing_factor",
         "",
         "label_smoothing label_smoothing_factor smoothing label_smooth smooth_labels label_smoothing_eps "
-        "label_smoothing_epsilon smoothing_factor ls_factor ls_eps ls",
+        "label_smoothing_epsilon smoothing_factor ls_factor ls_eps ls lsm_weight lsm_prob label_smoothing_weight "
+        "label_smoothing_rate label_smoothing_prob ls_weight smoothing_weight",
     ),
     name(
         "precision",

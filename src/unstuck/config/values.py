@@ -12,16 +12,23 @@ from typing import Any
 # canonical schedule -> spellings after lower case and without '_', '-', ' ' (torch and transformers class names too).
 SCHEDULES: dict[str, tuple[str, ...]] = {
     "constant": ("constant", "const", "none", "fixed", "false", "constantwithwarmup", "constantlr", "flat"),
-    "linear": ("linear", "lineardecay", "linearwithwarmup", "linearwarmup", "linearlr", "linearschedulewithwarmup"),
+    "linear": ("linear", "lineardecay", "linearwithwarmup", "linearwarmup", "linearlr", "linearschedulewithwarmup",
+               "warmupdecaylr"),
     "cosine": ("cosine", "cosinedecay", "cosineannealing", "cosineannealinglr", "cosinewithwarmup", "cosinewithminlr",
                "cosinewarmup", "cos", "true"),
     "restarts": ("restarts", "cosinewithrestarts", "cosinerestarts", "warmrestarts", "cosinewarmrestarts", "sgdr",
-                 "cosineannealingwarmrestarts", "cosinewithhardrestarts", "cosineannealingwithrestarts"),
+                 "cosineannealingwarmrestarts", "cosinewithhardrestarts", "cosineannealingwithrestarts",
+                 "cosinedecayrestarts"),
     "wsd": ("wsd", "warmupstabledecay", "trapezoidal", "trapezoid"),
     "polynomial": ("polynomial", "poly", "polynomialdecay", "polynomiallr"),
     "inverse_sqrt": ("inversesqrt", "invsqrt", "rsqrt", "noam", "inversesquareroot"),
     "plateau": ("plateau", "reducelronplateau", "reduceonplateau"),
 }  # fmt: skip
+
+# What class names and functions put around the kind: Keras (PolynomialDecay), optax (warmup_cosine_decay_schedule),
+# PaddlePaddle (CosineAnnealingDecay), OpenNMT-tf (NoamDecay), Tensor2Tensor and T5X (linear_warmup * rsqrt_decay).
+_BEHIND = ("schedule", "scheduler", "decay", "annealing", "lr", "policy")
+_BEFORE = ("linearwarmup", "warmup", "get")
 
 # In this order: "adamw" before "adam". What none of them is part of stays as it is written, in lower case.
 OPTIMIZERS = ("adamw", "adafactor", "adagrad", "adadelta", "adamax", "nadam", "radam", "adam", "lamb", "lion", "muon",
@@ -55,9 +62,10 @@ WHOLE = {
 
 def read_value(canonical: str, written: Any) -> Any:
     """The canonical value of what was written; None when it does not say anything."""
+    if isinstance(written, list | tuple) and len(written) == 1:
+        written = written[0]  # fairseq has a list of one for each of its epochs
     if canonical == "schedule":
-        plain = _plain(written)
-        return next((kind for kind, spellings in SCHEDULES.items() if plain in spellings), str(written).lower())
+        return _schedule(_plain(written)) or _INVERSE_SQRT.get(str(written)) or str(written).lower()
     if canonical == "optimizer":
         plain = _plain(written)
         return next((kind for kind in OPTIMIZERS if kind in plain), str(written).lower())
@@ -70,7 +78,8 @@ def read_value(canonical: str, written: Any) -> Any:
     if canonical == "start":
         return _start(written)
     if canonical == "clip_norm":
-        return 0.0 if written in (None, False) else _number(written)
+        limit = 0.0 if written in (None, False) else _number(written)
+        return 0.0 if limit is not None and limit < 0 else limit  # ESPnet writes -1 for no clipping
     if canonical == "group_lr_factors":
         return dict(written) if isinstance(written, Mapping) else None
     value = _number(written)
@@ -111,6 +120,25 @@ def _start(written: Any) -> str | None:
     if plain in ("resume", "true", "checkpoint", "last", "latest") or "checkpoint" in plain or plain.endswith(".pt"):
         return "checkpoint"
     return "pretrained"
+
+
+# ESPnet, WeNet, FunASR and PaddleSpeech; DeepSpeed's `WarmupLR` is constant behind its warm-up.
+_INVERSE_SQRT = {"warmuplr": "inverse_sqrt", "warmup_lr": "inverse_sqrt"}
+
+
+def _schedule(plain: str) -> str | None:
+    """The kind of schedule that a name in small letters means; None where it means none that we know."""
+    plain = plain.replace("*", "").removeprefix("constant") if "*" in plain else plain
+    while plain:
+        kind = next((kind for kind, spellings in SCHEDULES.items() if plain in spellings), None)
+        if kind is not None:
+            return kind
+        behind = next((word for word in _BEHIND if plain.endswith(word)), "")
+        before = "" if behind else next((word for word in _BEFORE if plain.startswith(word)), "")
+        if not behind and not before:
+            return None
+        plain = plain.removesuffix(behind).removeprefix(before)
+    return None
 
 
 LARGEST = 1e18  # ours: no setting is larger; what is, infinity and nan with it, is a hash or a mistake

@@ -38,8 +38,8 @@ _SUBJECT_OF = {word: subject for subject, words in _SUBJECTS.items() for word in
 _OTHERWISE: tuple[tuple[str, str, str], ...] = (
     ("updates", "steps max_steps total_steps num_steps n_steps max_iters num_iters n_iters iterations num_iterations "
      "total_iters max_iterations updates max_updates num_updates total_updates max_update max_iter total_iterations "
-     "iters", "data model world process record warmup schedule"),
-    ("epochs", "epochs n_epochs num_epochs max_epochs nb_epochs nepochs total_epochs",
+     "iters max_step total_step", "data model world process record warmup schedule"),
+    ("epochs", "epochs n_epochs num_epochs max_epochs nb_epochs nepochs total_epochs max_epoch num_epoch n_epoch",
      "world process record warmup schedule"),
     ("horizon_updates", "t_max decay_steps schedule_steps", "data model world process record loss"),
     ("schedule", "schedule scheduler sched", "data world process record loss"),
@@ -111,6 +111,16 @@ def is_ruled_out(canonical: str, spelling: str, way: str) -> bool:
     if (only := _ONLY.get((canonical, spelling))) is not None:
         return not innermost or innermost[0] not in only
     return not _RULED_OUT.get((canonical, spelling), frozenset()).isdisjoint(innermost)
+
+
+# What programs put behind the name of a section: ESPnet `scheduler_conf`, mmcv `optimizer_config`, timm `sched_kwargs`.
+_SECTION_ENDS = re.compile(r"_(?:conf|config|cfg|args|kwargs|params|opts|options|hparams)(?=\.|$)")
+
+
+@lru_cache(4096)
+def bare_sections(way: str) -> str:
+    """A way without the words that only say that its sections are settings: `scheduler_conf` is `scheduler`."""
+    return _SECTION_ENDS.sub("", way)
 
 
 def divided(key: str, spelled: Iterable[str]) -> str:

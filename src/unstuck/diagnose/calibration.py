@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from unstuck.diagnose.tables import table
 
+TELLING = 5  # ours: of fewer findings the share says little beside the rule's own estimate
+
 
 def record_of(rule: str) -> str:
     """How findings of the rule fared where the truth was known, as a clause; empty where it never spoke there."""
     right, wrong = table("calibration")["rules"].get(rule, (0, 0))
-    if not right + wrong:
+    if right + wrong < TELLING:
         return ""
     return f"{right} of {right + wrong} such findings were right on runs with known faults"
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unstuck.diagnose import statistics
+from unstuck.diagnose.class_count import classes_named
 from unstuck.diagnose.epochs import logged_updates_per_epoch
 from unstuck.diagnose.few_points import in_rising_order
 from unstuck.runs import Run, Series
@@ -175,6 +176,11 @@ class Case:
         return math.log(vocabulary) if vocabulary and vocabulary > 1 else None
 
     @cached_property
+    def classes(self) -> int | None:
+        """The number of classes of a classifier, as the settings name it; None where they do not."""
+        return classes_named(self.run)
+
+    @cached_property
     def planned_updates(self) -> int | None:
         """Updates the run was to have: the setting, or the schedule's horizon."""
         planned = self.setting("updates") or self.setting("horizon_updates")
@@ -276,4 +282,5 @@ class Case:
     def is_token_loss(self) -> bool:
         """Whether levels of the loss compare with ln V: a language-model task (or none named), known vocabulary."""
         task = self.setting("task")
-        return self.chance is not None and task in (None, "causal-lm", "masked-lm", "seq2seq")
+        of_tokens = task in (None, "causal-lm", "masked-lm", "seq2seq") and self.classes is None
+        return self.chance is not None and of_tokens

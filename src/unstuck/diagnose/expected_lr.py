@@ -211,7 +211,7 @@ def plans(case: Case, group: str) -> tuple[Plan, ...]:
     """
     run = case.run
     kind = case.setting("schedule")
-    if kind not in KINDS:
+    if kind not in KINDS or _is_factor(run.settings["schedule"].written):
         return ()
     factors = {str(k): float(v) for k, v in (case.setting("group_lr_factors") or {}).items()}
     factor: float | None = factors.get(group, 1.0)
@@ -269,6 +269,13 @@ def plans(case: Case, group: str) -> tuple[Plan, ...]:
             )
         )
     return tuple(result)
+
+
+def _is_factor(schedule: object) -> bool:
+    """Whether the rate beside this schedule is a factor, not its peak: Noam's times d_model^-0.5 x warmup^-0.5
+    (Vaswani et al., arXiv 1706.03762, equation 3; OpenNMT, Tensor2Tensor), T5X's times step^-0.5."""
+    written = str(schedule or "").lower()
+    return "noam" in written or "rsqrt" in written
 
 
 def micro_batches_per_epoch(case: Case) -> float | None:

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.own_keys import own_number
+from unstuck.diagnose.class_count import MOST_LOG_CLASSES
 from unstuck.diagnose.statistics import Floats
 from unstuck.runs import Series
 
-CLASS_KEYS = frozenset({"num_classes", "n_classes", "nb_classes", "num_class", "n_class", "number_of_classes",
-                        "classes", "num_labels", "n_labels"})  # fmt: skip
 # A constant prediction over K equal classes has a loss of ln K and an accuracy of 1/K; classes of a data set differ in
 # size by a tenth or two, which moves the accuracy (the largest class) and hardly the loss.
 SAME_LEVEL, SAME_SHARE = 0.01, 0.2
-MOST_LOG_CLASSES = 11.0  # ours: e^11 = 60,000 classes
 
 # Nats for each wrong sample of an output that is 0 or 1 to the last bit. Keras clips probabilities to 1e-7 from 0 and 1
 # (backend.epsilon()), and its binary cross-entropy adds 1e-7 again within the logarithm; of 1 - 1e-7 float32 keeps
@@ -42,23 +39,6 @@ class Saturated:
     loss: Series
     accuracy: Series
     each: float
-
-
-def classes_of(case: Case) -> int | None:
-    """The number of classes that the settings name, of a classifier without a vocabulary; None where they do not.
-
-    Detectors and segmentation have classes as well, and a loss with other terms in it: something must say that this is
-    a classifier (its task, an accuracy, or transformers' word `num_labels`).
-    """
-    task = case.setting("task")
-    if case.setting("vocabulary") or task in ("causal-lm", "masked-lm", "seq2seq", "regression"):
-        return None
-    found = own_number(case.run, CLASS_KEYS)
-    if found is None or found[0] < 2 or not found[0].is_integer() or math.log(found[0]) > MOST_LOG_CLASSES:
-        return None
-    measured = any(case.run.get(f"{split}/accuracy") is not None for split in ("train", "val"))
-    says = task == "classification" or measured or found[1].key.rpartition(".")[2].endswith("labels")
-    return int(found[0]) if says else None
 
 
 def classes_that_fit(level: float, accuracy: float) -> int | None:

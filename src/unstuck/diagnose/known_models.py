@@ -128,7 +128,7 @@ def vocabulary_of(case: Case) -> Vocabulary | None:
 
 def chance_of(case: Case) -> float | None:
     """ln V of a language model, also where the vocabulary follows from the model's or tokenizer's name."""
-    if case.setting("task") in ("regression", "classification"):
+    if case.setting("task") in ("regression", "classification") or case.classes is not None:
         return None
     vocabulary = vocabulary_of(case)
     return None if vocabulary is None else math.log(vocabulary.size)

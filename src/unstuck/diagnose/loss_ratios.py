@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from unstuck.config.dialects import PER_EPOCH
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.guessing import classes_of
+from unstuck.diagnose.class_count import MOST_LOG_CLASSES
+from unstuck.diagnose.own_keys import by_transformers
 from unstuck.diagnose.statistics import Floats
 
 MANY_ROWS = 3  # rows of training for each evaluation: enough that a running mean of 5 does not reach over two of them
@@ -93,8 +94,29 @@ def level_of_chance(case: Case) -> tuple[float, str] | None:
     """(loss, name) of a model that gives every token or class the same probability; None where neither is known."""
     if case.is_token_loss and case.chance:
         return case.chance, "ln V"
-    classes = classes_of(case)
+    classes = case.classes
     return (math.log(classes), f"ln {classes}") if classes else None
+
+
+def most_of_guessing(case: Case) -> tuple[float, str] | None:
+    """(loss, name) that no cross-entropy of a model that knows nothing passes; None where no class is told apart.
+
+    For a loss over an unknown number of them: an accuracy, a perplexity or label smoothing says that it is one.
+    """
+    if case.setting("task") == "regression" or level_of_chance(case) is not None:
+        return None
+    names = ("accuracy", "perplexity")
+    measured = any(case.run.get(f"{split}/{name}") is not None for split in ("train", "val") for name in names)
+    smoothing = case.setting("label_smoothing") is not None and not by_transformers(case.run)
+    return (MOST_LOG_CLASSES, "guessing among 60,000 classes") if measured or smoothing else None
+
+
+def batches_compared(case: Case) -> tuple[float, float] | None:
+    """(training's batch, validation's batch over it) where the settings have both and validation's is larger."""
+    batch, theirs = case.setting("batch_size"), case.setting("evaluation_batch_size")
+    if not isinstance(batch, int | float) or not isinstance(theirs, int | float) or not 2 <= batch < theirs:
+        return None
+    return float(batch), float(theirs) / float(batch)
 
 
 def lag(case: Case, places: npt.NDArray[np.intp]) -> Floats:

@@ -352,15 +352,18 @@ def stood_since_start(case: Case, any_task: bool = False) -> bool:
 # What letter or token frequencies alone give, as a share of ln V: 3.31 / ln 65 = 0.79 for tinyshakespeare characters,
 # 7.6 / ln 50257 = 0.70 for GPT-2 tokens of English. Above 0.65 a language model has learned little but frequencies.
 FREQUENCY_SHARE = 0.65
+GUESSING_SHARE = 0.97  # of ln K, as loss-at-chance
 
 
 def near_frequencies(case: Case, level: float) -> bool | None:
-    """Whether a loss is where token frequencies alone would be (or worse); None where that level is unknown."""
+    """Whether a loss is where frequencies of tokens or guessing among classes would be (or worse); None: unknown."""
     entropy = case.setting("unigram_entropy")
     if entropy:
         return level >= 0.95 * float(entropy)
     if case.is_token_loss and case.chance is not None:
         return level >= FREQUENCY_SHARE * case.chance
+    if case.classes is not None and level >= GUESSING_SHARE * math.log(case.classes):
+        return True  # below it the sizes of the classes would have to be known
     return None
 
 

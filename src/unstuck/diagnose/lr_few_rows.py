@@ -13,7 +13,6 @@ import numpy as np
 
 from unstuck.diagnose import few_points, statistics
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.guessing import classes_of
 from unstuck.diagnose.lr_curve import LEAST_ROWS
 from unstuck.diagnose.rule import Evidence, Severity
 from unstuck.diagnose.scales import Scale
@@ -91,7 +90,7 @@ def by_epochs(case: Case, loss: Series, scale: Scale | None, peak: float) -> Sig
 
     Of a few rows the noise cannot be known; of a sound run each is a mean over an epoch, and they come down.
     """
-    classes = classes_of(case)
+    classes = case.classes
     if scale is None or classes is None or peak < FAR_OVER * scale.high:
         return None
     first, end = float(loss.values[0]), float(np.median(loss.values[-3:]))

@@ -120,7 +120,7 @@ def model_kind_of(case: Case, phase: str | None) -> str:
         return named
     if case.loss is not None and case.loss.unit is not None and "relative" in case.loss.unit:
         return "neural-operator"
-    if task is None:
+    if task is None and case.classes is None:
         return "causal-lm"
     return "vision" if task == "classification" and phase == "fresh" else "any"
 

@@ -216,6 +216,11 @@ class Rise:
     steady: bool
 
     @property
+    def said(self) -> str:
+        """What `rise` is, in words."""
+        return "mean of the later half after the best, above the level around the best"
+
+    @property
     def beyond_noise(self) -> bool:
         """Whether noise hardly explains the rise: with less than one chance in a thousand, by its height or its order.
 

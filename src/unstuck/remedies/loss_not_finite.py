@@ -17,6 +17,9 @@ def remedies(case: Case, found: Found) -> tuple[Remedy, ...]:
     if case.setting("precision") == "float16":
         why = "float16 ends at 65,504; bfloat16 has float32's range and needs no loss scaling (arXiv 1905.12322)"
         answer.append(advice("Train in bfloat16, or float32 where the device has no bfloat16.", why))
+    if found.facts.get("never_finite"):
+        look = "Run one batch forward in float32 before any update, and look for the first value that is not finite:"
+        return (*answer, advice(f"{look} in the loaded weights, the inputs and targets, then layer by layer."))
     if "clip_norm" in case.run.settings and not case.setting("clip_norm"):
         summary = f"Clip gradients at {COMMON_CLIP:g} ({key(case, 'clip_norm')})."
         why = "1.0 is the common limit (arXiv 2005.14165, 2302.13971)"

@@ -18,6 +18,8 @@ from unstuck.report import braille
 from unstuck.wording import plural
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from unstuck.diagnose.engine import Diagnosis, Finding
@@ -39,10 +41,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 ASSIGNMENTS = {"unstuck": "{key}: {value}", "environment": "{key}={value}", "huggingface": "{key}={value}"}
 
 
-def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
-    """Print one diagnosis, 80 to 110 columns wide, without colours where the console is no terminal."""
+def print_diagnosis(diagnosis: Diagnosis, console: Console, config: Path | None = None) -> None:
+    """Print one diagnosis, 80 to 110 columns wide, without colours where the console is no terminal.
+
+    Args:
+        config: the configuration that the user named; the command that makes the change needs it too.
+    """
     width = min(console.width, MAX_WIDTH)
-    for block in _blocks(diagnosis, width, plots=_shows_braille(console)):
+    for block in _blocks(diagnosis, width, config, plots=_shows_braille(console)):
         for line in block.lines(console, width):
             console.print(line, highlight=False, soft_wrap=True)
 
@@ -56,7 +62,7 @@ def _shows_braille(console: Console) -> bool:
     return True
 
 
-def _blocks(diagnosis: Diagnosis, width: int, *, plots: bool) -> Iterator[_Block]:
+def _blocks(diagnosis: Diagnosis, width: int, config: Path | None, *, plots: bool) -> Iterator[_Block]:
     run = diagnosis.run
     yield _Block(_verdict(diagnosis))
     yield _Block(_text(_about(run), "dim"))
@@ -76,7 +82,8 @@ def _blocks(diagnosis: Diagnosis, width: int, *, plots: bool) -> Iterator[_Block
     if changeable is not None and " (run " not in run.source:
         yield _Block(Text(""))
         rule = "" if changeable is serious[0] else f" --rule {changeable.rule.name}"  # by itself fix takes the first
-        command = _text(f"unstuck fix {shlex.quote(run.source)}{rule}", "bold")
+        given = "" if config is None else f" --config {shlex.quote(str(config))}"
+        command = _text(f"unstuck fix {shlex.quote(run.source)}{given}{rule}", "bold")
         yield _Block(_text("To make the change: ") + command, wraps=False)
     if notes:
         yield _Block(Text(""))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from unstuck.config.dialects import canonical_settings, guess_dialect
 from unstuck.config.files import read_settings_file
+from unstuck.config.forms import OPTIONS
 from unstuck.errors import UserError
 from unstuck.runs.run import Run, Setting
 
@@ -27,13 +28,20 @@ _FIRST_NAMES = (
     "config.json", "config.toml", "config.py", ".env", "adapter_config.json", "config.ini", "config.cfg",
     "hparams.json", "hparams.toml", "params.yaml", "hyperparameters.yaml", "hyperparams.json", "hyperparams.yaml",
     "cfg.yaml", "options.yaml", "options.json", "flags.json", ".hydra/config.yaml",
+    "config.gin", "operative_config.gin",
 )  # fmt: skip
 _STEMS = ("config", "cfg", "conf", "args", "arguments", "hparams", "params", "hyperparameters", "hyperparams",
           "options", "opt", "settings", "training_args", "train_config", "training_config", "run_config")  # fmt: skip
 _SUFFIXES = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg")
-SHARED_NAMES = tuple(dict.fromkeys((*_FIRST_NAMES, *(stem + suffix for stem in _STEMS for suffix in _SUFFIXES))))
+SHARED_NAMES = tuple(dict.fromkeys((
+    *_FIRST_NAMES, *(stem + suffix for stem in (*_STEMS, "train_opt", "model") for suffix in (*_SUFFIXES, *OPTIONS)
+                     if stem != "model" or suffix in (".opt", ".args", ".hparams")),
+)))  # fmt: skip
 LOG_SUFFIXES = (".log", ".txt", ".out", ".jsonl", ".ndjson", ".csv", ".tsv", ".gz", ".err")
 NEVER = ("trainer_state.json", "summary.json", "labels.json", "tokenizer.json", "tokenizer_config.json")
+MOST_BYTES = 1 << 16  # ours: of such a file; configurations have a few thousand
+MAX_BESIDE = 8  # ours: files of settings beside a log that are looked into; a folder of many experiments has more
+LEAST_SETTINGS = 3  # ours: known settings that make a file under a name of its own a configuration
 OURS = ("findings.jsonl", "ledger.jsonl")  # what unstuck writes beside metrics.jsonl is no log of another run
 
 
@@ -72,7 +80,7 @@ def read_beside(log: Path, config: Path | None = None) -> Beside:
             f"{shared[0].name} lies beside {others + 1} logs and may belong to any of them; give it with --config."
         )
         shared = []
-    for path in own or shared:
+    for path in own or shared or _by_content(log):
         try:
             found = read_settings_file(path)[1]
         except (UserError, OSError) as error:
@@ -121,6 +129,30 @@ def _shared_files(log: Path) -> list[Path]:
     return [folder / name for folder in folders for name in SHARED_NAMES if (folder / name).is_file()]
 
 
+def _by_content(log: Path) -> list[Path]:
+    """The one file beside a log that holds settings of training under a name of its own: `solver.yaml`, `lm.opt`."""
+    suffixes = (*_SUFFIXES, *OPTIONS)
+    try:
+        files = sorted(path for path in log.parent.iterdir() if path.suffix in suffixes and path != log)
+        files = [path for path in files if path.is_file() and 0 < path.stat().st_size <= MOST_BYTES]
+    except OSError:
+        return []
+    if len(files) > MAX_BESIDE or _other_logs(log):
+        return []
+    found = [path for path in files if path.name not in NEVER and _is_of_training(path)]
+    return found if len(found) == 1 else []
+
+
+def _is_of_training(path: Path) -> bool:
+    """Whether a file holds a learning rate and other settings of training."""
+    try:
+        dialect, raw = read_settings_file(path)
+    except (UserError, OSError):
+        return False
+    settings = canonical_settings(raw, dialect)
+    return "learning_rate" in settings and len(settings) >= LEAST_SETTINGS
+
+
 def _other_logs(log: Path) -> int:
     """How many other files of the folder look like logs by their name."""
     suffixes = LOG_SUFFIXES if log.suffix in LOG_SUFFIXES else (log.suffix,)
@@ -151,6 +183,8 @@ def settle(run: Run, logged: Mapping[str, Setting], beside: Beside, dialect: str
         theirs = canonical_settings(beside.raw, run.dialect)
         mine = canonical_settings(logged, run.dialect)
         for name in sorted(mine.keys() & theirs.keys()):
+            if _is_derived(mine, name) and not _is_derived(theirs, name):
+                continue  # updates from the epochs and batches that the log prints, where a file has them in words
             if mine[name].value != theirs[name].value:
                 overruled |= {theirs[name].key} - logged.keys()
                 run.notes.append(
@@ -158,3 +192,8 @@ def settle(run: Run, logged: Mapping[str, Setting], beside: Beside, dialect: str
                     f"{theirs[name].value} in {theirs[name].source}; the log's value is used."
                 )
     run.settings = canonical_settings({key: raw[key] for key in raw if key not in overruled}, run.dialect)
+
+
+def _is_derived(settings: Mapping[str, Setting], name: str) -> bool:
+    """Whether a setting was worked out of another one, whose key it carries."""
+    return any(other != name and settings[other].key == settings[name].key for other in settings)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,7 +55,9 @@ class SeriesName:
     def converted(self, logged: Floats) -> Floats:
         """Logged values in `unit`; a rate that is not positive gives no time (nan)."""
         if not self.inverse:
-            return logged * self.scale
+            converted = logged * self.scale
+            # to the digits that a float64 holds: what was printed as 0.15, in 1e-4, is 1.5e-05 without a 2 far behind
+            return np.array([float(f"{value:.15g}") for value in converted]) if self.scale < 1 else converted
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(logged > 0, self.scale / logged, np.nan)
 
@@ -72,8 +74,22 @@ STEP_NAMES = _words(
     "iteration iterations iter iters iter_num n_iter it train_iter num_steps train_num_updates num_iter niter nb_iter "
     "iter_no gstep global_iter global_iteration step_num step_idx step_count training_iteration"
 )
+# Words around "step" that leave it a count of updates: `total_train_updates`, `train_steps_done`, `num_batch_updates`.
+_COUNTED = frozenset(_words("update updates upd step steps iteration iterations iter iters"))
+_AROUND_STEP = frozenset(_words("total train training trainer num number of n nb global current cur optim optimizer "
+                                "optimization model overall cumulative done completed finished so far taken performed "
+                                "count no idx index"))  # fmt: skip
 MICRO_STEP_NAMES = _words("micro_step micro_steps micro_batch micro_batches microbatch microstep forward_step")
+BATCH_NAMES = _words("batch batch_idx batch_num batch_no batch_id batch_index batch_i batches")
 EPOCH_NAMES = _words("epoch epochs train_epoch current_epoch epoch_num num_epoch epoch_idx ep")
+
+
+@cache
+def is_worded_step(name: str) -> bool:
+    """Whether a normalised name counts updates in several words: one for the step, the others of those around it."""
+    words = name.split("_")
+    return len(words) > 1 and sum(word in _COUNTED for word in words) == 1 and {*words} <= _COUNTED | _AROUND_STEP
+
 
 _VAL = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "holdout")
 _TRAIN = ("train", "training", "tr")
@@ -86,10 +102,31 @@ def _loss(prefixes: Iterable[str], stems: Iterable[str]) -> tuple[str, ...]:
     return tuple(forward + [f"{s}_{p}" for s in stems for p in prefixes])
 
 
+_MEANS = ("mean_loss", "avg_loss", "average_loss", "ave_loss")
+
+
+def _mean_of(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """`mean_val_loss`, `avg_val_loss` ..."""
+    return tuple(f"{mean.removesuffix('loss')}{p}_loss" for mean in _MEANS for p in prefixes)
+
+
 _STEMS = ("loss", "ce_loss", "lm_loss", "cross_entropy", "cross_entropy_loss", "nll", "nll_loss", "ce", "xent")
 _ERRORS = ("mse", "mse_loss", "rmse", "mae", "l1_loss", "l2_loss", "rel_l2", "relative_l2", "rel_l2_error", "rel_error",
            "relative_error", "l2_error", "nmse", "huber_loss", "smooth_l1_loss", "bce", "bce_loss", "dice_loss", "elbo",
            "logloss", "mlogloss", "binary_logloss", "multi_logloss", "error", "err")  # fmt: skip
+
+# Tags of TensorBoard of icefall (train.py: the loss of a batch, its decayed mean, and validation below `train/`), of
+# WeNet (utils/executor.py: `cv` is cross-validation) and of Coqui's trainer (`TrainIterStats/loss`).
+_SPEECH = {
+    "train/loss": _words("current_loss train_current_loss tot_loss train_tot_loss train_train_loss "
+                         "train_iter_stats_loss train_epoch_stats_avg_loss"),
+    "val/loss": _words("train_valid_loss train_val_loss train_dev_loss cv_loss cv_cv_loss epoch_cv_loss "
+                       "eval_stats_avg_loss"),
+    "lr/all": _words("train_iter_stats_current_lr"),
+    "grad_norm/preclip": _words("train_iter_stats_grad_norm"),
+    "step seconds": _words("train_iter_stats_step_time train_step_timing step_timing"),  # NeMo: train_step_timing
+    "data seconds": _words("train_iter_stats_loader_time"),
+}  # fmt: skip
 
 TABLE: tuple[SeriesName, ...] = (
     SeriesName("train/loss", ("loss", *_loss(_TRAIN, _STEMS), *_STEMS[1:], "train_loss_step", "loss_step",
@@ -97,21 +134,29 @@ TABLE: tuple[SeriesName, ...] = (
                               "avg_loss", "average_loss", "total_loss", "train_total_loss", "train_loss_epoch",
                               "loss_epoch", "lossf", "tloss", "t_loss", "trloss", "trn_loss", "loss_trn",
                               "minibatch_loss", "mini_batch_loss", "avr_loss", "ave_loss", "running_loss",
-                              *_loss(_TRAIN, ("l",)))),
+                              "learning_loss",
+                              *_loss(_TRAIN, ("l", *_MEANS)), *_mean_of(_TRAIN), *_SPEECH["train/loss"])),
     SeriesName("val/loss", (*_loss(_VAL, _STEMS), *(f"{p}_loss_epoch" for p in _VAL),
-                            *(f"{p}_total_loss" for p in _VAL), *_loss(("va",), ("loss",)), "vloss", "v_loss",
-                            "devloss", *_loss((*_VAL, "va", "vl"), ("l",)), *_loss(("test",), ("loss", "l")))),
+                            *(f"{p}_total_loss" for p in _VAL), *_loss(_VAL, _MEANS), *_mean_of(_VAL),
+                            *_loss(("va",), ("loss",)), "vloss", "v_loss",
+                            "devloss", *_loss((*_VAL, "va", "vl"), ("l",)), *_loss(("test",), ("loss", "l")),
+                            *_SPEECH["val/loss"])),
     # what is minimised where no key says "loss"
     SeriesName("train/loss", (*_loss(_TRAIN, _ERRORS), *_ERRORS)),
     SeriesName("val/loss", (*_loss(_VAL, _ERRORS), *_loss(("test",), _STEMS[1:] + _ERRORS))),
     SeriesName("train/objective", _words("objective train_objective training_objective")),
     SeriesName("lr/all", _words("lr learning_rate train_lr train_learning_rate learningrate "
-                                "current_lr cur_lr last_lr lr_current optimizer_lr lrs")),
+                                "current_lr cur_lr last_lr lr_current optimizer_lr lrs "
+                                "current_learning_rate learning_current_learning_rate") + _SPEECH["lr/all"]),
     SeriesName("grad_norm/preclip", _words(
         "grad_norm_preclip grad_norm_pre_clip preclip_grad_norm grad_norm_before_clip grad_norm_before_clipping "
-        "grad_norm_unclipped unclipped_grad_norm grad_norm gnorm gradient_norm gradnorm total_grad_norm "
+        "grad_norm_unclipped unclipped_grad_norm raw_grad_norm learning_raw_grad_norm grad_norm gnorm gradient_norm "
+        "gradnorm total_grad_norm "
         "grad_norm_total global_grad_norm grad_norm_global train_grad_norm train_gradient_norm total_norm grad_l2_norm "
-        "grad_norm_l2 train_gnorm gradients_norm optim_grad_norm optimizer_grad_norm norm")),
+        "l2_norm_grad_global grad_norm_l2 train_gnorm gradients_norm optim_grad_norm optimizer_grad_norm "
+        "gradients_global_norm gradient_global_norm grads_global_norm grad_global_norm global_gradient_norm "
+        "global_norm_gradient_norm grads_norm gradients_l2_norm gradient_l2_norm l2_grads learning_grad_norm "
+        "global_norm norm") + _SPEECH["grad_norm/preclip"]),
     SeriesName("grad_norm/postclip", _words(
         "grad_norm_postclip grad_norm_post_clip postclip_grad_norm grad_norm_after_clip grad_norm_after_clipping "
         "grad_norm_clipped clipped_grad_norm gnorm_clipped")),
@@ -132,11 +177,12 @@ TABLE: tuple[SeriesName, ...] = (
         "dt_ms time_per_step_ms batch_cost_ms"), "ms"),
     SeriesName("time/step_ms", _words(
         "step_time step_time_s step_seconds seconds_per_step sec_per_step s_per_step time_per_step iter_time "
-        "time_per_iter time_per_iteration sec_per_iter batch_time batch_cost avg_batch_cost"), "ms", 1000.0),
+        "time_per_iter time_per_iteration sec_per_iter batch_time batch_cost avg_batch_cost") + _SPEECH["step seconds"],
+        "ms", 1000.0),
     SeriesName("time/data_ms", _words("data_ms data_time_ms dataloader_ms data_loading_ms"), "ms"),
     SeriesName("time/data_ms", _words(
         "data_time data_time_s data_seconds dataloader_time data_loading_time data_wait data_wait_time load_time "
-        "reader_cost avg_reader_cost"),
+        "reader_cost avg_reader_cost data_cost avg_data_cost") + _SPEECH["data seconds"],
         "ms", 1000.0),
     SeriesName("time/data_share", _words("time_data_share data_share data_time_share data_wait_share")),
     SeriesName("epoch", EPOCH_NAMES, "epochs"),
@@ -165,7 +211,7 @@ _OPTIMIZING = frozenset(_words("optim optimizer optimizers opt sched scheduler s
 def _without_section(name: str) -> str:
     """A normalised name without the sections of the optimizer before it: `optim_lr_body` -> `lr_body`."""
     words = name.removeprefix("lr_scheduler_").split("_")
-    first = next((at for at, word in enumerate(words) if word not in _OPTIMIZING), 0)
+    first = next((at for at, word in enumerate(words) if word.rstrip("0123456789") not in _OPTIMIZING), 0)
     return "_".join(words[first:])
 
 
@@ -174,11 +220,18 @@ _NO_GROUP = frozenset(
     _words("min max base peak init initial target mult multiplier factor scale scaling ratio decay schedule "
            "scheduler step steps warmup range find finder coef power")
 )  # fmt: skip
+# A rate in units of a power of ten: `lr(1e-4)`, `lr [1e-4]`, `lr x 1e4` (multiplied by it, which is the same unit).
+_IN_POWERS = re.compile(
+    r"^(?:train[/_ ])?(?:lr|learning[ _]?rate) ?(?:[(\[] ?[x×*]? ?|[x×*] ?)(?:1e|10\^)(-?\d{1,2}) ?[)\]]?$", re.I
+)
 _LR_BEFORE = re.compile(r"^(?:lr|learning_rate)_(.+)$")
+_LR_NUMBERED = re.compile(r"^(?:lr|learning_rate)_?(\d{1,2})$")  # ESPnet's `optim0_lr0`, and the like
+_OTHER_OPTIMIZER = re.compile(r"(?:^|_)optim([1-9])_lr")  # of the discriminator
 _LR_AFTER = re.compile(r"^(.+?)_(?:lr|learning_rate)$")
 _NORM_BEFORE = re.compile(r"^(?:grad_norm|gnorm|gradient_norm|gradnorm)_(.+)$")
 _NORM_AFTER = re.compile(r"^(.+?)_(?:grad_norm|gnorm|gradient_norm)$")
 _SOURCE_LOSS = re.compile(rf"^(?:{'|'.join(_VAL)})_(?:loss_(.+)|(.+)_loss)$")
+_NO_SOURCE = frozenset(_VAL) | frozenset(_words("cross entropy ce nll lm"))  # "eval/validation/CrossEntropyLoss"
 _UPDATE_RATIO = re.compile(r"^(?:update_ratio|update_to_weight|update_weight_ratio|ud_ratio)_(.+)$")
 
 
@@ -188,8 +241,13 @@ def group_of(key: str) -> SeriesName | None:
     `lr_body`, `lr/body`, `body_lr` and `optim/lr_body` are `lr/body`; `gnorm_head` is `grad_norm/preclip/head`;
     `eval_books_loss` is `val/loss/books`.
     """
+    if match := _IN_POWERS.match(key):
+        return SeriesName("lr/all", (), None, 10.0 ** -abs(int(match[1])))
     name = normalise(key)
     inner = _without_section(name)
+    if match := _LR_NUMBERED.match(inner):
+        other = _OTHER_OPTIMIZER.search(name)
+        return SeriesName(f"lr/optim{other[1]}_{match[1]}" if other else f"lr/{match[1]}", ())
     for pattern in (_LR_BEFORE, _LR_AFTER):
         if (match := pattern.match(inner)) and not _NO_GROUP & set(match[1].split("_")):
             return SeriesName(f"lr/{match[1]}", ())
@@ -201,6 +259,8 @@ def group_of(key: str) -> SeriesName | None:
         return SeriesName(f"update_ratio/{match[1]}", ())
     if match := _SOURCE_LOSS.match(name):
         source = match[1] or match[2]
+        if set(source.split("_")) <= _NO_SOURCE:
+            return SeriesName("val/loss", ())
         if source not in ("ema", "smooth", "smoothed", "std", "min", "max", "best", "delta", "avg", "mean", "running"):
             return SeriesName(f"val/loss/{source}", ())
     return _time_entry(key)
@@ -243,6 +303,8 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
             given[max(candidates, key=lambda key: points[key])] = entry
             taken.add(entry.canonical)
     _validated(given, points, taken)
+    _measured(given, points, taken)
+    _waited(given, points, said)
     for key in points:
         if key in given or key in said:
             continue
@@ -250,6 +312,9 @@ def assign(points: Mapping[str, int], columns: Mapping[str, str] | None = None) 
         if entry_of_key is not None and entry_of_key.canonical not in taken:
             given[key] = entry_of_key
             taken.add(entry_of_key.canonical)
+    rates = [key for key, entry in given.items() if entry.canonical.startswith("lr/")]
+    if len(rates) == 1 and given[rates[0]].canonical == "lr/0" and normalise(rates[0]).endswith("lr0"):
+        given[rates[0]] = by_canonical("lr/all")  # the first group is the only one
     return given
 
 
@@ -266,6 +331,40 @@ def _validated(given: dict[str, SeriesName], points: Mapping[str, int], taken: s
         given[accuracy] = by_canonical("val/accuracy")
         taken.add("val/accuracy")
 
+
+def _measured(given: dict[str, SeriesName], points: Mapping[str, int], taken: set[str]) -> None:
+    """`metrics/loss` beside a more frequent `loss` is validation's: the tag of OpenNMT-tf's evaluations
+    (opennmt/evaluation.py); no other loss of validation is there."""
+    train = next((key for key, entry in given.items() if entry.canonical == "train/loss"), None)
+    if train is None or "val/loss" in taken or normalise(train) in _MEASURED:
+        return
+    for key in points:
+        if key not in given and normalise(key) in _MEASURED and points[key] < points[train]:
+            given[key] = by_canonical("val/loss")
+            taken.add("val/loss")
+            return
+
+
+# Parts of an update that ESPnet times beside the wait for a batch (espnet2/train/trainer.py).
+_BESIDE_WAIT = re.compile(r"(?:^|_)(?:optim\d+_lr\d+|backward_time|optim_step_time)$")
+WAITED_BATCHES = frozenset(_words("iter_time train_iter_time"))
+
+
+def _waited(given: dict[str, SeriesName], points: Mapping[str, int], said: Mapping[str, str]) -> None:
+    """`iter_time` beside `train_time` is the wait of a batch for its data, and `train_time` the time of an update:
+    ESPnet's trainer times the iterator by that name. Elsewhere `iter_time` is the time of a step."""
+    by_name = {normalise(key): key for key in points if key not in said}
+    wait = next((by_name[name] for name in WAITED_BATCHES if name in by_name), None)
+    whole = next((by_name[name] for name in ("train_time", "train_train_time") if name in by_name), None)
+    if wait is None or whole is None or not any(_BESIDE_WAIT.search(name) for name in by_name):
+        return
+    for key, canonical in ((wait, "time/data_ms"), (whole, "time/step_ms")):
+        for other in [other for other, entry in given.items() if entry.canonical == canonical]:
+            del given[other]
+        given[key] = SeriesName(canonical, (), "ms", 1000.0)
+
+
+_MEASURED = frozenset(_words("metrics_loss metric_loss"))
 
 # What may be called a rate of learning, and the largest value that is taken for one: ours; a share, an error or a time
 # left goes beyond it or ends at 0.
@@ -332,9 +431,15 @@ def left_out(key: str, columns: Mapping[str, str]) -> bool:
 
 
 def x_axis(
-    points: Mapping[str, int], columns: Mapping[str, str] | None = None
+    points: Mapping[str, int], columns: Mapping[str, str] | None = None, still: Collection[str] | None = None
 ) -> tuple[str | None, str | None, str | None]:
-    """The keys that count updates, micro-batches and epochs; None where a log has no such key."""
+    """The keys that count updates, micro-batches and epochs; None where a log has no such key.
+
+    Args:
+        still: keys whose value never changes: no axis beside one that does (`updates: 15` of each report, a plan).
+            Where it is given, `batch` beside an epoch may count the updates; one that never changes is a size.
+    """
+    may_count_batches, still = still is not None, still or ()
     said = {name: key for key, name in (columns or {}).items() if key in points}
 
     def first(axis: str, names: tuple[str, ...]) -> str | None:
@@ -342,7 +447,16 @@ def x_axis(
             return said[axis]
         order = {name: place for place, name in enumerate(names)}
         found = [key for key in points if normalise(key) in order and key not in (columns or {})]
+        if axis == "step" and all(key in still for key in found):
+            worded = [key for key in points if is_worded_step(normalise(key)) and key not in {*(columns or {}), *still}]
+            found = worded or found
+        found = [key for key in found if key not in still] or found
         enough = max((points[key] for key in found), default=0) / 2  # a key of a summary row is no x-axis
-        return min((k for k in found if points[k] >= enough), key=lambda k: order[normalise(k)], default=None)
+        last = len(order)
+        return min((k for k in found if points[k] >= enough), key=lambda k: order.get(normalise(k), last), default=None)
 
-    return first("step", STEP_NAMES), first("micro_step", MICRO_STEP_NAMES), first("epoch", EPOCH_NAMES)
+    step, micro, epoch = first("step", STEP_NAMES), first("micro_step", MICRO_STEP_NAMES), first("epoch", EPOCH_NAMES)
+    if step is None and micro is None and epoch is not None and may_count_batches:
+        batch = first("step", BATCH_NAMES)
+        step = None if batch in still or points.get(batch or "", 0) < points[epoch] / 2 else batch
+    return step, micro, epoch

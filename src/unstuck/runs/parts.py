@@ -96,7 +96,7 @@ class Part:
 
     def steps(self, said: Mapping[str, str]) -> list[float]:
         """First, and last, finite value of the part's own x-axis; empty without one. `said`: `Beside.columns`."""
-        key = next((key for key in names.x_axis(self.counts(), said) if key is not None), None)
+        key = next((key for key in names.x_axis(self.counts(), said, self.still()) if key is not None), None)
         values = np.asarray(self.columns[key].values) if key is not None else np.empty(0)
         values = values[np.isfinite(values)]
         return [float(values[0]), float(values[-1])] if len(values) else []
@@ -104,6 +104,10 @@ class Part:
     def counts(self) -> dict[str, int]:
         """How many values each key has."""
         return {key: len(column.values) for key, column in self.columns.items()}
+
+    def still(self) -> tuple[str, ...]:
+        """The keys of several values that are all the same."""
+        return tuple(key for key, column in self.columns.items() if is_still(column))
 
     def resumes(self) -> tuple[int, str] | None:
         """Line and text of the message that says the run was resumed."""
@@ -127,6 +131,12 @@ class Part:
             if begin < end:
                 piece.columns[key] = Column(int_array(rows[begin:end] - first), column.values[begin:end])
         return piece
+
+
+def is_still(column: Column) -> bool:
+    """Whether a column has several values, all the same."""
+    values = column.values
+    return len(values) > 1 and values[0] == values[-1] and values.count(values[0]) == len(values)
 
 
 def _line_of(event: tuple[int, str, dict[str, float]]) -> int:

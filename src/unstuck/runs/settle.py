@@ -40,12 +40,24 @@ def settle_grad_norm(run: Run) -> None:
     run.notes.append(f"{norm.logged_as} is taken as the norm before clipping, as torch's clip_grad_norm_ returns it.")
 
 
+def settle_accuracy(run: Run) -> None:
+    """Accuracies in per cent become shares: no share is above 1, and no percentage above 100."""
+    for name in ("train/accuracy", "val/accuracy"):
+        accuracy = run.get(name)
+        values = accuracy.values[np.isfinite(accuracy.values)] if accuracy is not None else np.empty(0)
+        if accuracy is not None and len(values) and values.min() >= 0 and 1 < values.max() <= 100:
+            run.series[name] = replace(accuracy, values=accuracy.values / 100)
+            run.notes.append(f"{accuracy.logged_as or name} is in per cent; it was divided by 100.")
+
+
 def settle_times(run: Run) -> None:
     """Give the share of a step that waits for data, where a log has both times.
 
     A column named only `time` is the time of a step in the trainers that log `data_time` beside it (mmcv, detectron2,
-    the ImageNet example of PyTorch): it stays level, while the time since the start would rise.
+    the ImageNet example of PyTorch): it stays level, while the time since the start would rise. One named only `data`
+    beside it is the wait, of which no step has more than it takes (DETR and what was made from it).
     """
+    _data_beside_time(run)
     data, step = run.get("time/data_ms"), run.get("time/step_ms")
     if data is None or "time/data_share" in run.series:
         return
@@ -64,4 +76,16 @@ def settle_times(run: Run) -> None:
     if good.any():
         run.series["time/data_share"] = Series(
             "time/data_share", shared[good], share[good], data.lines[mine][good], data.file, "share", data.logged_as
+        )
+
+
+def _data_beside_time(run: Run) -> None:
+    """Take `data` for the seconds of waiting where `time` stands in the same rows and is never less."""
+    data, time = run.get("data"), run.get("time")
+    if data is None or time is None or "time/data_ms" in run.series or not np.array_equal(data.updates, time.updates):
+        return
+    if len(data) > 2 and np.all(data.values >= 0) and np.all(data.values <= time.values) and np.any(data.values > 0):
+        del run.series["data"]
+        run.series["time/data_ms"] = replace(
+            data, name="time/data_ms", values=data.values * 1000.0, unit="ms", logged_as="data"
         )

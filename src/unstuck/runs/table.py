@@ -24,8 +24,9 @@ from unstuck.runs import names
 from unstuck.runs.beside import Beside, settle
 from unstuck.runs.build import MAX_RUNS, MAX_SERIES, Points, changed_settings, too_many_runs
 from unstuck.runs.logfile import number
-from unstuck.runs.parts import RESUMED, Column, Part, int_array
+from unstuck.runs.parts import RESUMED, Column, Part, int_array, is_still
 from unstuck.runs.run import Axis, Event, Run, Series, Setting, Source
+from unstuck.runs.seen import seen_axis
 from unstuck.wording import plural
 
 _FAILED = re.compile(r"\b\w*error\b|exception|out of memory|\bkilled\b|SIG(?:KILL|TERM|SEGV|ABRT)|fault|DUE TO", re.I)
@@ -79,12 +80,14 @@ Said = tuple[tuple[str, str], ...]
 
 def _x_axis(part: Part, said: Mapping[str, str]) -> tuple[str | None, str | None, str | None]:
     """The keys of a part that count updates, micro-batches and epochs."""
-    return _x_axis_of(tuple(part.counts().items()), tuple(said.items()))
+    return _x_axis_of(tuple(part.counts().items()), tuple(said.items()), part.still())
 
 
 @lru_cache(64)  # ours: parts of one log with as many rows are asked about again and again
-def _x_axis_of(counts: tuple[tuple[str, int], ...], said: Said) -> tuple[str | None, str | None, str | None]:
-    return names.x_axis(dict(counts), dict(said))
+def _x_axis_of(
+    counts: tuple[tuple[str, int], ...], said: Said, still: tuple[str, ...]
+) -> tuple[str | None, str | None, str | None]:
+    return names.x_axis(dict(counts), dict(said), still)
 
 
 def _steps(part: Part, said: Mapping[str, str]) -> list[float]:
@@ -121,7 +124,7 @@ def _unwrapped(part: Part, said: Mapping[str, str]) -> Part:
     followed = [last for e, last in ends.items() if e != int(epochs[-1])]
     zero_based = float(steps.min()) == 0
     length = max(followed) + zero_based
-    going_on = (whole[1] - float(epochs[0])) * length + whole[0]
+    going_on = (whole[1] - min(1.0, float(epochs[0]))) * length + whole[0]  # a log may begin in a later epoch
     column = part.columns.pop(key)
     part.columns[WITHIN_EPOCH] = column
     rows = np.flatnonzero(both)
@@ -251,14 +254,27 @@ def _rate_by_values(parts: list[Part], named: Collection[str]) -> str | None:
     return None
 
 
+def _still(parts: list[Part]) -> set[str]:
+    """The keys that have the same value wherever they stand in several rows."""
+    keys = {key for part in parts for key in part.still()}
+    columns = {key: [part.columns[key] for part in parts if key in part.columns] for key in keys}
+    return {
+        key
+        for key, pieces in columns.items()
+        if len({piece.values[0] for piece in pieces if piece.values}) == 1
+        and all(len(piece.values) < 2 or is_still(piece) for piece in pieces)
+    }
+
+
 class _XAxis:
     """Gives each row its optimizer update."""
 
     def __init__(self, run: Run, parts: list[Part], counts: Mapping[str, int], columns: Mapping[str, str]) -> None:
-        step, micro, self.epoch = names.x_axis(counts, columns)
+        step, micro, self.epoch = names.x_axis(counts, columns, _still(parts))
         if step is None and micro is None and self.epoch is not None and _fractional(parts, self.epoch):
             self.epoch = None  # 0.1, 0.2: rows of one epoch would share an update; the series stays
-        self.key = step or micro or self.epoch
+        self.seen = seen_axis(run, parts, counts) if step is None and micro is None else None
+        self.key = step or micro or (self.seen.key if self.seen else self.epoch)
         self.keys = {key for key in (step, micro, self.epoch) if key is not None}
         self.last = 0
         self.factor = 1.0
@@ -275,6 +291,11 @@ class _XAxis:
             self.notes.append("The log has no step; rows were counted instead.")
             return "row"
         if step is not None:
+            return "update"
+        if self.seen is not None:
+            self.factor = 1.0 / self.seen.per_update
+            self.keys.discard(self.seen.key)  # its series stays
+            self.notes.append(f"{self.seen.key} counts what was seen; {self.seen.per_update:g} of it make an update.")
             return "update"
         if micro is not None:
             accumulation = number(run.setting("accumulation"))
@@ -302,7 +323,7 @@ class _XAxis:
         else:
             column = part.columns.get(self.key, Column())
             steps = (np.asarray(column.values) + self.offset) * self.factor
-            steps = np.round(steps) if self.factor >= 1.0 else np.floor(steps + 1e-9)
+            steps = np.round(steps) if self.factor >= 1.0 or self.seen else np.floor(steps + 1e-9)
             good = np.isfinite(steps) & (np.abs(steps) < 2**53)
             filled = np.full(count + 1, -1, dtype=np.int64)  # index of the step in force at each row
             filled[np.asarray(column.rows)[good] + 1] = np.flatnonzero(good)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from unstuck.runs.run import Floats, Ints
 from unstuck.runs.text_counts import (
@@ -31,12 +32,15 @@ from unstuck.wording import plural
 
 WITHIN = 0.5  # ours: share of the steps back of a count that fall on a new epoch for it to count within the epoch
 SMALL_BATCH = 16  # ours: a smaller power of two may be an interval of logging
+SEVERAL = 3  # ours: a resume goes back once or twice, and seldom into a later epoch
 CROWDED = 4  # ours: rows of an epoch; two or three may be of training, of an evaluation and of a test
+SAME_LENGTH = 0.1  # ours: a dropped last batch, a count printed now and then; accumulation is a factor of 2 or more
 SAMPLES = 64  # pytorch/examples mnist/main.py: default batch size; it prints samples where others print batches
 
 
 def axis_of(groups: Sequence[Group], batch_size: float | None, bars: Sequence[Group], logging_steps: float | None,
-            per_epoch: float | None, finished: tuple[float, float] | None = None) -> TextAxis:  # fmt: skip
+            per_epoch: float | None, finished: tuple[float, float] | None = None,
+            accumulation: float | None = None) -> TextAxis:  # fmt: skip
     """The x-axis of the points of a log.
 
     Args:
@@ -46,7 +50,18 @@ def axis_of(groups: Sequence[Group], batch_size: float | None, bars: Sequence[Gr
         logging_steps: by the settings, updates between two rows of a log that prints fractions of epochs only.
         per_epoch: updates of an epoch by the settings, None where they do not say.
         finished: steps and epochs of the whole run, where the log tells them at its end.
+        accumulation: micro-batches of an update, by the settings.
     """
+    axis = _counted(groups, batch_size, bars, logging_steps, per_epoch, finished)
+    micro = per_epoch * accumulation if per_epoch and accumulation and accumulation > 1 else None
+    if axis.batches and micro and abs(axis.batches / micro - 1) <= SAME_LENGTH:
+        axis.kind = "micro-batch"  # an epoch has as many of them as its samples make micro-batches, not updates
+    return axis
+
+
+def _counted(groups: Sequence[Group], batch_size: float | None, bars: Sequence[Group], logging_steps: float | None,
+             per_epoch: float | None, finished: tuple[float, float] | None) -> TextAxis:  # fmt: skip
+    """The axis of the finest count that the log prints."""
     axis = TextAxis("row", updates=[nothing(group) for group in groups])
     _epochs(axis, groups)
     training = [group for group in groups if not evaluates(group) and group.template.metrics]
@@ -135,6 +150,8 @@ def _within_epoch(axis: TextAxis, groups: Sequence[Group], counting: Sequence[Gr
     back = np.diff(values) < 0
     up = np.diff(at) > 0
     if back.any():
+        if up[back].all() and np.count_nonzero(back) >= SEVERAL and any(g.total(role) is not None for g in counting):
+            return True  # the epochs may have fewer batches than stand between two rows
         return bool(np.mean(up[back]) >= WITHIN and np.mean(back[up] if up.any() else [True]) >= WITHIN)
     totals = [group.total(role) for group in counting]
     if up.any():  # the same count in every epoch, its total: what an epoch ended with
@@ -187,15 +204,29 @@ def _batches(axis: TextAxis, groups: Sequence[Group], roles: tuple[str, ...], ba
         total = _length(rows, values, axis, groups)
         axis.notes.append(f"The log does not print how many batches an epoch has; by its counts they are {total:g}.")
     axis.kind, axis.name = "update", ""
+    axis.batches = None if whole else total
     first = min((float(np.nanmin(e)) for e in axis.epochs if np.isfinite(e).any()), default=1.0)
     for place, group in enumerate(groups):
         before = (np.nan_to_num(axis.epochs[place], nan=first) - 1) * total
         summed = "epoch" in group.template.counts and group.template.outcomes and not role_of[place]
         axis.updates[place] = before + (total if summed else counts[place])  # sums are printed at the end of the epoch
+        if summed:
+            axis.updates[place][_goes_on(group, axis.epochs[place], groups, axis.epochs, role_of)] = np.nan
     axis.notes.append(
         f"Batches are counted within the epoch of {plural(total, 'batch', 'batches')}; the x-axis goes on."
     )
     return True
+
+
+def _goes_on(group: Group, epochs: Floats, groups: Sequence[Group], told: Sequence[Floats], role_of: Sequence[str]
+             ) -> npt.NDArray[np.bool_]:  # fmt: skip
+    """Which rows are followed by batches of their own epoch: evaluations in the middle of it (icefall), no sums."""
+    counted = [(g.rows, e) for g, e, role in zip(groups, told, role_of, strict=True) if role and not evaluates(g)]
+    rows, values = (np.concatenate(columns) for columns in zip(*counted, strict=True))
+    order = np.argsort(rows, kind="stable")
+    following = np.append(values[order], np.nan)[np.searchsorted(rows[order], group.rows)]
+    found: npt.NDArray[np.bool_] = following == epochs
+    return found
 
 
 def _evaluated_at(axis: TextAxis, groups: Sequence[Group]) -> None:
@@ -225,6 +256,9 @@ def _sample_counting(counting: Sequence[Group], role: str, values: Floats, batch
     """
     gaps = np.diff(values)
     gaps = gaps[gaps > 0]
+    mnist = any("Train Epoch" in g.template.shape and "%)]" in g.template.shape for g in counting)
+    if mnist and batch_size and not len(gaps) and len(values) and values.max() <= batch_size:
+        return float(values.max())  # one batch makes an epoch
     if not len(gaps) or not np.all(values == np.floor(values)):
         return None
     interval = int(np.bincount(gaps.astype(np.int64)).argmax()) if gaps.max() < 10**7 else 0
@@ -237,7 +271,6 @@ def _sample_counting(counting: Sequence[Group], role: str, values: Floats, batch
     if interval >= SMALL_BATCH and interval & (interval - 1) == 0 and values[0] == interval and whole % interval:
         # a power of two from the first row on, and less than it to the end: the samples of the batches so far
         return float(interval) if whole == values.max() and np.mean(gaps == interval) >= WITHIN else None
-    mnist = any("Train Epoch" in g.template.shape and "%)]" in g.template.shape for g in counting)
     if not mnist or interval <= 1:
         return None
     size = int(batch_size) if batch_size else SAMPLES

@@ -111,7 +111,9 @@ def _is_strong(group: Group) -> bool:
 def _is_bare(group: Group, start: int | None, settings: set[int]) -> bool:
     """No count, but an outcome with its name, more than once, after training began."""
     template = group.template
-    if template.counts or template.summary or template.strange > FEW_STRANGE or template.table:
+    if template.counts or template.summary or template.strange > FEW_STRANGE:
+        return False
+    if template.table and (start is None or not all(template.holes[at].phase for at in template.metrics)):
         return False
     rows = group.rows
     if start is None:

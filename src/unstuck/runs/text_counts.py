@@ -33,6 +33,7 @@ class TextAxis:
         epochs: the same for the epoch, counted from 1.
         planned: setting -> total: `updates`, `epochs`, `steps_per_epoch`.
         notes: what was concluded, for the user.
+        batches: of an epoch, printed or by the counts, where the count begins again with each epoch.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class TextAxis:
     epochs: list[Floats] = field(default_factory=list)
     planned: dict[str, Planned] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    batches: float | None = None
 
 
 def nothing(group: Group) -> Floats:

@@ -30,7 +30,7 @@ _PLACE = r"[\w./<>-]+\.(?:py|pyx|cc|cpp|cu|hpp|cuh|h|c|go|rs|jl|lua|ipynb):\0"
 _PREFIX = re.compile(
     r"[ \t]*(?:"
     rf"[IWEDF]\d{{4}} ?\x01\S* *\0? [\w.-]+:\0\]"  # glog
-    rf"|\[(?=[^\]]{{0,200}}(?:\b{_LEVEL}\b|\b[Rr]ank\b|{_PLACE}|pid|\x01|__main__|\w\.\w))[^\]=]{{1,200}}\]:?"
+    rf"|\[(?=[^\]]{{0,200}}(?:\b{_LEVEL}\b|\b[Rr]ank\b|{_PLACE}|pid|\x01|__main__|\w\.\w))(?:[^\]=]|(?<=rank)=){{1,200}}\]:?"
     rf"|\x01\t[^\t\0]{{0,80}}:\0\t[\w.]+:\0\t{_LEVEL}\t"  # OLMo: host and process
     r"|\[\0/\0 \x01[^\]]{0,100}\]:?"  # detectron2: month/day
     r"|\[?\x01(?:\.\0)?\]?(?:[,.]\0)?Z?(?: ?[-|:,]+)?(?= |$|\[)"
@@ -62,7 +62,7 @@ _RELATIONS = {
 }
 _VERB = re.compile(r" (?:so far )?(?:is|was|are|equals|reached|of)\Z")  # "avg loss so far is 0.03"
 _UNIT = re.compile(r"(%|/?[A-Za-zµ°]{1,12}(?:/[A-Za-z]{1,12})?)(?=[\s,|;:)\]}(>]|$)")
-_SPACED_UNIT = re.compile(r" (%|[A-Za-zµ]{1,12}(?:/[A-Za-z]{1,12})?)(?= ?[,|;)\]}(>]| (?!=)|$)")
+_SPACED_UNIT = re.compile(r" (%|[A-Za-zµ]{1,12}(?:/[A-Za-z]{1,12})?)(?= ?[,|;)\]}(>\t]| (?!=)|$)")
 
 
 @dataclass(slots=True)

@@ -22,6 +22,7 @@ from unstuck.runs.text_words import (
     MILLISECONDS,
     NOTHING,
     PLACES,
+    PLANNED,
     RATES,
     SCALES,
     STOP,
@@ -52,8 +53,9 @@ class Hole:
     """One number of a shape.
 
     Attributes:
-        role: a count (`epoch`, `step`, `micro_step`, `batch`, or `count` where it has no name), `metric`, `number` (no
-            name), `total`, `mean` or `spread` of the number `of`, `rank` of a process, or `skip`.
+        role: a count (`epoch`, `step`, `micro_step`, `batch`, or `count` where it has no name), `other` for one more
+            count of the same kind, `metric`, `number` (no name), `total`, `mean` or `spread` of the number `of`, `rank`
+            of a process, or `skip`.
         key: the name as logged; for a count its name too.
         phase: `train`, `val`, `test` or nothing.
         unit: what stands behind it.
@@ -229,7 +231,7 @@ class _Reader:
         holes = self.holes
         at = len(holes) - 1
         owner = previous.of if previous.role in ("total", "mean", "spread") else at
-        if relation == "total" and previous.role in ("mean", "skip"):  # "45.3% (2265/5000)"
+        if relation == "total" and previous.role in ("mean", "skip", "other"):  # "45.3% (2265/5000)"
             holes[at] = Hole("skip")
             return self._skip()
         if relation == "total" and previous.role not in ("total", "skip", "rank"):
@@ -273,14 +275,16 @@ class _Reader:
         """Add a count; False where the words make it a metric after all."""
         words = set(words_of(key))
         phase, rest = split_phase(key)
-        if phase:
+        if phase and not (phase == "train" and self.row_phase):  # "valid: .., total_train_updates 60" is of validation
             self.phase = self.row_phase = phase
         behind = any(hole.role == "metric" for hole in self.holes)
         if words & (SUMMARY - AROUND_COUNTS) or (behind and not count_of(key)):
-            self.summary |= bool(words & SUMMARY)
+            self.summary |= bool(words & (SUMMARY - PLANNED if behind else SUMMARY))
             return self._skip()
         if role in {hole.role for hole in self.holes}:
-            return self._better(role, key, unit) or self._skip()
+            if not self._better(role, key, unit):
+                self.holes.append(Hole("other", key, unit=unit))
+            return True
         outcome = [word for word in rest if is_outcome(word) and word not in ("score",)]
         if outcome and not behind:
             self.pending = " ".join(
@@ -296,7 +300,7 @@ class _Reader:
         old, new = (order.get(names.normalise(name)) for name in (self.holes[at].key, key))
         if old is None or new is None or new >= old:
             return False
-        self.holes[at] = Hole("skip")
+        self.holes[at] = replace(self.holes[at], role="other")
         self.holes.append(Hole(role, key, unit=unit))
         return True
 
@@ -306,7 +310,7 @@ class _Reader:
         words = {*rest}
         if not rest and self.base:  # "val: 2.4" after "loss train: 2.3"
             key = f"{phase}/{self.base}"
-        elif not rest and gap.exact and all(hole.role in ("skip", "rank") for hole in self.holes):
+        elif not rest and gap.exact and all(hole.role in ("skip", "rank", "other") for hole in self.holes):
             self.phase = self.row_phase = phase  # "Test: [0/79] Loss 2.3"
         nothing = words & NOTHING if words != {"eta"} or unit else set()  # a time left, or a rate: its values tell
         if nothing and not is_outcome(key) and not (nothing <= PLACES and len(words) > 1 and is_known(key)):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from unstuck.runs import names
 from unstuck.runs.run import Floats, Ints
 from unstuck.runs.text_found import Found
+from unstuck.runs.text_gaps import counting
 from unstuck.runs.text_grammar import COUNTS, Hole, Template
 from unstuck.runs.text_lines import HOLE
 from unstuck.runs.text_settings import known
@@ -106,7 +108,7 @@ def _said(hole: Hole, at: int, said: dict[str, str]) -> Hole:
 def _counts_inferred(group: Group) -> list[Hole]:
     """The holes, with counts found by how their values rise where no word names them: `[12] loss: 2.3`, `s:100`."""
     template, holes = group.template, [_checked(group, at) for at in range(len(group.template.holes))]
-    holes = _epoch_before_batch(group, holes)
+    holes = _rising_instead(group, _epoch_before_batch(group, _count_behind_name(group, holes)))
     candidates = _candidates(template)
     integers = [at for at in candidates if at in group.wanted and is_integer(group.column(at))]
     if "epoch" in template.counts or "step" in template.counts or len(group.rows) < 2:
@@ -118,6 +120,37 @@ def _counts_inferred(group: Group) -> list[Hole]:
         role = "epoch" if holes[integers[0]].key.lower() in ("e", "ep") else "step"
         holes[integers[0]] = replace(holes[integers[0]], role=role)
     return _assumed(group, holes)
+
+
+def _count_behind_name(group: Group, holes: list[Hole]) -> list[Hole]:
+    """The holes of `Train loss 100 0.523` with the whole number that rises taken for the step, and the number without
+    a name behind it for the loss (NVIDIA's Tacotron 2, train.py)."""
+    for at, (hole, behind) in enumerate(pairwise(holes)):
+        if hole.role != "metric" or behind.role != "number" or not is_outcome(hole.key) or group.template.counts:
+            continue
+        if not {at, at + 1} <= {*group.wanted} or len(group.rows) < LEAST_BARE:
+            continue
+        if is_integer(group.column(at)) and rises(group.column(at)) and not is_integer(group.column(at + 1)):
+            holes[at], holes[at + 1] = replace(hole, role="step", key="step"), replace(hole, unit=behind.unit)
+            break
+    return holes
+
+
+def _rising_instead(group: Group, holes: list[Hole]) -> list[Hole]:
+    """The holes with one count of each kind: another one that rises where the first does not, as the updates of one
+    report (`updates: 15`) before all of them (`total_train_updates: 60`)."""
+    for at, hole in enumerate(holes):
+        if hole.role != "other":
+            continue
+        role = counting(hole.key)
+        counts = at in group.wanted and is_integer(group.column(at)) and rises(group.column(at))
+        first = next((k for k, other in enumerate(holes) if other.role == role), None)  # none: it was a setting
+        holes[at] = Hole("skip")
+        if counts and (first is None or (first in group.wanted and not goes_on(group.column(first)))):
+            holes[at] = replace(hole, role=role)
+            if first is not None:
+                holes[first] = Hole("skip")
+    return holes
 
 
 def _counted_twice(group: Group, holes: list[Hole]) -> list[Hole]:

@@ -36,7 +36,8 @@ _WORDLY = "[A-Za-z0-9_\u00c0-\u024f"  # not of a Chinese word, which has no blan
 # A number is no part of a word or a version ("gpt2", "acc@1", "2.10.0", "top-1"); "Epoch1" is a number all the same.
 # ESPnet counts "1-50batch", NumPyro "[1-50]:"; a name may begin with digits ("16_h1=0.3", an error at a resolution).
 _NUMBER = re.compile(
-    rf"((?:(?<!{_WORDLY}.@)\]])[-+]|(?<!{_WORDLY}.@])(?<!{_WORDLY})][-+])|(?<=poch)|(?<=\d-)(?=\d{{1,9}}(?:batch|\]:)))(?!\d{{1,9}}_[A-Za-z])"
+    rf"((?!(?<=[(\[])1e-?\d{{1,2}}[)\]] ?[:=])"  # but "lr(1e-4): 3.0" has one, and its unit
+    rf"(?:(?<!{_WORDLY}.@)\]])[-+]|(?<!{_WORDLY}.@])(?<!{_WORDLY})][-+])|(?<=poch)|(?<=\d-)(?=\d{{1,9}}(?:batch|\]:)))(?!\d{{1,9}}_[A-Za-z])"
     rf"{_VALUE})"
 )
 
@@ -50,7 +51,8 @@ _CLOCK = (
     rf"(?<![\w.])(?:\d\d/\d\d/\d{{2,4}},? {_TIME}(?:\s?[AP]M)?"
     rf"|\d\d-\d\d-\d\d {_TIME}|{_DATE}(?:(?:T|[ ,]\s*){_TIME})?(?:Z|[-+]\d\d:?\d\d)?(?!\w)"
     rf"|(?:\d+ ?d(?:ays?)?,? ?)?{_TIME}"
-    r"(?:\s?[AP]M)?(?!\w)|\d+ days?|(?:\d+d ?)?\d+h ?\d+m(?: ?\d+(?:\.\d+)?s)?\b|\d+m ?\d+(?:\.\d+)?s\b)"
+    r"(?:\s?[AP]M)?(?!\w)|\d+ days?|(?:\d+d ?)?\d+h ?\d+m(?: ?\d+(?:\.\d+)?s)?\b(?: \d{1,3}ms\b)?"
+    r"|\d+m ?\d+(?:\.\d+)?s\b(?: \d{1,3}ms\b)?)"
 )
 _CLOCKS = re.compile(_CLOCK)
 _BAR = r"(?:(?<!\d)\d{1,9}(?:\.\d{1,9})?%\|[^|\n]*\||\[[=>.#-][=>.#\- ]{4,}\]|(?:[━╸╺╶─█▏▎▍▌▋▊▉░▒▓]\s?){2,})"

@@ -39,6 +39,10 @@ _WHOLE = {"trl": "train/loss", "tel": "val/loss", "grad": "grad_norm/preclip", "
           "gradients": "grad_norm/preclip", "learn": "train/loss"}  # fmt: skip
 
 
+_STEPS = frozenset(("step", "it", "iter", "iteration", "batch", "update"))
+_TIMED = frozenset(("time", "latency", "duration", "speed", "cost", "avg", "mean"))  # "latency=50.2 ms/step"
+
+
 def canonical(counts: Mapping[str, int], said: Mapping[str, str], scores: Collection[str] = ()) -> dict[str, str]:
     """Which keys are which canonical series, where `names.assign` alone would not give it.
 
@@ -148,6 +152,9 @@ def scale_of(key: str, unit: str, averaged: bool) -> tuple[float, str]:
     # one batch is not taken: the first of an epoch waits for the workers to start, and is always among those printed.
     if averaged and words in (("time",), ("batch", "time")) and phase in ("", "train"):
         return MILLISECONDS.get(unit, 1e3), "time/step_ms"
+    time, _, counted = unit.partition("/")
+    if time in MILLISECONDS and counted in _STEPS and words and set(words) <= _TIMED:
+        return MILLISECONDS[time], "time/step_ms"
     if not averaged and (name := time_of(key)):
         first, last = (re.split(r"[/ _]", key.lower().rstrip(")"))[at].strip("(") for at in (0, -1))
         for written in (unit.split("/")[0], last, first):

@@ -30,6 +30,7 @@ LEAST_HEADER = 3  # ours: settings printed again between two points that make a 
 LEAST_CONSTANT = 10  # ours: points of a number that is always the same, such as a process or a batch size
 SAME_START = 200  # ours: rows within which one start of the program may say more than once that it resumes
 SHOWN = 3  # ours: templates that are shown to the user
+FAR = 10.0  # ours: the mean of an epoch and the values of its last batches, which may have come down much since
 WIDE = 150  # characters of an example line in a note
 
 
@@ -92,8 +93,9 @@ def text_parts(scan: Scan, beside: Beside, file: str) -> TextParts | None:
     bars = [group_of(found, {}) for found in scan.found if found.template.is_bar and not found.template.outcomes]
     logging_steps = number(raw["logging_steps"].value) if "logging_steps" in raw else None
     axis = axis_of(
-        groups, number(run.setting("batch_size")), bars, logging_steps, updates_per_epoch(run), _finished(scan)
-    )
+        groups, number(run.setting("batch_size")), bars, logging_steps, updates_per_epoch(run), _finished(scan),
+        number(run.setting("accumulation")),
+    )  # fmt: skip
     notes = list(axis.notes)
     columns = _columns(groups)
     said = {key: name for key, name in beside.columns.items() if key in columns}
@@ -171,8 +173,11 @@ def _columns(groups: Sequence[Group]) -> dict[str, _Column]:
 
 def _may_be_mean(values: Floats, means: Floats) -> bool:
     """Whether numbers in brackets may be the means of those before them: of positive ones no mean is zero or less
-    (Coqui prints the change since the last evaluation there)."""
-    return bool(np.any(values <= 0) or not np.any(means <= 0))
+    (Coqui prints the change since the last evaluation there), and none is far from all of them."""
+    if np.any(values <= 0) or not np.isfinite(values).any():
+        return True
+    typical = float(np.median(means))
+    return bool(not np.any(means <= 0) and np.nanmin(values) / FAR <= typical <= np.nanmax(values) * FAR)
 
 
 def _last_of_epoch(group: Group, values: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
@@ -264,7 +269,7 @@ def _parts(groups: Sequence[Group], axis: TextAxis, columns: Mapping[str, _Colum
         wide[name] = _filled(groups, x)
         said[name] = {"update": "step", "micro-batch": "micro_step"}.get(axis.kind, "epoch")
     counted = [(g.rows, e) for g, e in zip(groups, axis.epochs, strict=True) if "epoch" in g.template.counts]
-    if axis.kind == "update" and counted and "epoch" not in wide:
+    if axis.kind in ("update", "micro-batch") and counted and "epoch" not in wide:
         wide["epoch"] = _Column([r for r, _ in counted], [e for _, e in counted])
     starts = _starts(groups, axis, heads, scan)
     by_row = {row: settings for row, _, settings in heads}

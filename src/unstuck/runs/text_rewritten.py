@@ -61,6 +61,7 @@ _CALLED = re.compile(
 _OVER_STEPS = re.compile(r"((?:[A-Za-z]+\.? ){1,3})\[\0-\0\]: ?\0")
 _DASHED = re.compile(r"(?<=, )([A-Za-z]\w{1,30}) - (?=\0(?:,|\]|\Z))")
 _LAST_CELL = re.compile(r"(?<=[A-Za-z)]) +\| +(?=\0\Z)")  # trax: "Step 500: train CrossEntropyLoss | 2.31"
+_IN_POWERS = re.compile(r"(?<=[A-Za-z]) ?[(\[](1e-?\d{1,2})[)\]](?= ?[:=])")  # "lr(1e-4): 3.0"
 _ORDINAL = re.compile(r"第 ?(\0) ?(?:个|個)?(epoch|step|iteration|batch)")
 
 
@@ -77,6 +78,7 @@ def rewritten(body: str) -> str:
         text = f"{row[1]}: {row[2]}"
     elif text.count("|") == 1:
         text = _LAST_CELL.sub(": ", text)
+    text = _IN_POWERS.sub(r"×\1", text)
     text = _CAFFE.sub(_output, _CALLED.sub(r"\1", text))
     text = _OVER_STEPS.sub(rf"{SKIPPED}{SKIPPED} | \1: {HOLE}", _DASHED.sub(r"\1: ", text))
     text = _TUPLES.sub(_paired, text)

@@ -26,6 +26,11 @@ _PHASE = re.compile(
     r"(?: (?:phase|set|error|results?|metrics|stats|loop|epoch|step|summary|performance|mode|\.{1,3}))?\W{0,24}",
     re.I,
 )
+# The time and the level that logging puts before a row: "16:18:40 INFO | valid:".
+_STAMP = re.compile(
+    r"[\[(]?\d[\d:.,/T -]{6,30}[\])]?[-|:\s]{0,4}\[?(?:INFO|DEBUG|REPORT|WARNING|SUCCESS)?\]?[-|:\s]{0,6}"
+    r"(?=[A-Za-z=*-])"
+)
 _EVENT = re.compile(
     r"^\W{0,8}(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Interrupt)\b|out of memory|^\W*Killed\b|slurmstepd: error|"
     r"\bsrun: error|DUE TO (?:TIME|PREEMPT|NODE)|[Ss]egmentation fault|core dumped|\bSIG(?:TERM|KILL|ABRT|SEGV)\b|"
@@ -63,5 +68,7 @@ def _row_of(text: str) -> Row:
     event = any(map(lower.__contains__, _HINTS)) and _EVENT.search(text) is not None
     numeric = _DIGIT.search(text) is not None or "nan" in lower or "inf" in lower
     worth = numeric and (any(map(lower.__contains__, _WORTH)) or _FEW_WORDS.match(text) is not None)
-    named = None if numeric else _PHASE.fullmatch(text)
+    stamp = _STAMP.match(text) if numeric else None
+    named = _PHASE.fullmatch(text, stamp.end() if stamp else 0) if stamp or not numeric else None
+    numeric = numeric and named is None
     return Row(event, numeric, worth, named[1].lower() if named is not None else "")

@@ -29,9 +29,10 @@ from unstuck.runs.text_table import (
     gaps_filled,
     lists_added,
     names_above,
+    phases_above,
     table_template,
 )
-from unstuck.runs.text_words import is_outcome, phase_of
+from unstuck.runs.text_words import is_outcome, phase_of, split_phase
 
 FIRST, MOST = 512, 16_384  # ours: rows at once, more and more; new shapes come at the beginning of a log
 OFTEN = 16  # ours: compiling a pattern costs about as much as taking this many rows apart
@@ -42,6 +43,8 @@ MAX_TEMPLATES = 1000  # ours: no program has as many print statements
 MAX_LOOKS = 50_000  # ours: shapes that are looked at, some seconds; a log of more kinds of lines follows no grammar
 MANY_HEADS = 16  # ours: different words before one key (`a.wav loss`, `b.wav loss`) that make them no part of it
 MAX_VALUES = 8 << 20  # measured: a log is read in some eight times the memory of its kept numbers, 64 MiB here
+_MEASURED = re.compile(r"([A-Za-z][\w./@-]{0,80}) ?[:=] ?[-+]?(?=\d|\.\d|nan|inf)")  # "train/total_loss: 0.69"
+_STANDING = re.compile(r"(?<![\w-])[-+.]*\d")  # a number that is no part of a name: not "bleu-4", "f1"
 TITLE = 3  # ours: rows between the title of a table and its header, a rule and a blank row
 MAX_TOLD = 6000  # ours: lines of settings, phases and events that are kept
 _DIGIT = re.compile(r"\d")
@@ -202,7 +205,8 @@ class Scan:
             return
         said = row_of(text)
         event, numeric = said.event, said.numeric
-        if not numeric and (columns := columns_of(text)) is not None and (text, self._titled(row)) != self._header:
+        wordy = not numeric or not (_STANDING.search(text) or "=" in text)
+        if wordy and (columns := columns_of(text)) is not None and (text, self._titled(row)) != self._header:
             self._header, self._columns = (text, self._titled(row)), columns
             self._shapes = {
                 shape: kind
@@ -297,6 +301,8 @@ class Scan:
     def _template(self, shape: str, above: list[str]) -> Template | None:
         cells = cells_of(shape, self._bare)
         if cells is not None:
+            if (told := phases_above(above, cells)) is not None:
+                return table_template(shape, cells, told)
             names = names_above(above, cells)
             if names is None:
                 names = next((header for header in reversed(self._headers) if len(header) == len(cells.cells)), None)
@@ -313,6 +319,8 @@ class Scan:
 def _is_header_line(text: str) -> bool:
     """Whether a row prints several settings and nothing that training improves."""
     if text.count("=") + text.count(":") + text.count("--") < 3:
+        return False
+    if any(split_phase(key)[0] and is_outcome(key) for key in _MEASURED.findall(text)):
         return False
     pairs = pairs_of(text)
     return sum(known(key) is not None for key, _ in pairs) >= 3 and not any(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from typing import Any
 
-from unstuck.config.dialects import CAMEL
+from unstuck.config.dialects import CAMEL, unjoined
 from unstuck.config.names import NAMES
 from unstuck.config.values import OPTIMIZERS, SCHEDULES
 from unstuck.runs.build import add_raw
@@ -27,7 +27,9 @@ REMEMBERED, MAX_REMEMBERED = 4096, 400  # ours: lines that come again and again,
 # Spellings that are no setting of their own dialect but are printed in a header.
 ALIASES = {
     "model_parameter_count": "num_parameters", "parameter_count": "num_parameters", "total_parameters":
-    "num_parameters", "number_of_parameters": "num_parameters", "model_parameters": "num_parameters",
+    "num_parameters", "number_of_parameters": "num_parameters", "number_of_model_parameters": "num_parameters",
+    "number_of_weights": "num_parameters", "number_of_trainable_weights": "trainable_parameters",
+    "model_parameters": "num_parameters",
     "model_params": "num_parameters", "number_of_trainable_parameters": "trainable_parameters",
     "total_trainable_parameters": "trainable_parameters", "vocabulary_size": "vocab_size",
     "number_of_epochs": "num_epochs", "initial_lr": "lr", "starting_learning_rate": "learning_rate",
@@ -48,9 +50,12 @@ _PAIR = re.compile(
 )
 # What logging puts before a line: a time, a level, the name of a logger.
 _LOGGED = re.compile(
-    r"(?:\[[^\]=]{1,60}\]:?[ \t]*|\d{2,4}[-/]\d\d[-/]\d\d[^A-Za-z\[]{0,24}|(?:INFO|DEBUG|WARNING|ERROR)\b[ \t:|-]*+"
+    r"(?:\[[^\]=]{1,60}\]:?[ \t]*|\d{2,4}[-/]\d\d[-/]\d\d[^A-Za-z\[]{0,24}"
+    r"|(?:INFO|DEBUG|WARNING|ERROR):[\w.]{1,60}:[ \t-]*+"
+    r"|[IWEDF]\d{4} [\d:.]{8,15} +\d+ [\w.-]{1,60}:\d+\] *|(?:INFO|DEBUG|WARNING|ERROR)\b[ \t:|-]*+"
     r"|[\w.\\/]{1,60} - )+"
 )
+_BRACKETED = re.compile(r"\s*\[ +(?=[A-Za-z])([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)?)\]\s*\Z")  # ParlAI: "[  lr: 1 ]"
 _SECTION = re.compile(r"(?P<indent> *)[\"']?(?P<key>[A-Za-z_]\w*)[\"']? ?: *[{]?\s*\Z")
 _OBJECT = re.compile(
     r"(?:\b[A-Z]\w*|\b(?:args?|arguments|config\w*|cfg|hparams|hyper_?parameters|params|settings|options?|opts?|flags)"
@@ -89,7 +94,7 @@ _WORDS = {"true": True, "false": False, "null": None, "none": None, "yes": True,
 def known_keys() -> frozenset[str]:
     """Every spelling of a setting that some dialect knows, without the way to it."""
     spellings = (s for name in NAMES for words in name.spellings.values() for s in words)
-    return frozenset({spelling.rpartition(".")[2].lower() for spelling in spellings} | EXTRA)
+    return frozenset({spelling.rpartition(".")[2].lower() for spelling in spellings} | EXTRA | unjoined().keys())
 
 
 def known(key: str) -> str | None:
@@ -128,6 +133,8 @@ def _says_setting(text: str) -> bool:
 def pairs_of(text: str) -> list[tuple[str, Any]]:
     """The keys and values of one line; of an object all of them, else those that may be settings."""
     labelled = _LABELLED.match(text) is not None
+    if (bracketed := _BRACKETED.match(text)) is not None:
+        text = bracketed[1]
     if (logged := _LOGGED.match(text)) is not None:
         text = text[logged.end() :]
     if "(" in text:
@@ -148,6 +155,8 @@ def pairs_of(text: str) -> list[tuple[str, Any]]:
         flags = [(f[1], _value(f[2]) if f[2] else True) for f in _FLAGS.finditer(text) if known(f[1])]
         if flags:
             return [(key, value) for key, value in flags if value is not _UNREADABLE]
+    if text.count("{") != text.count("}"):  # pprint: the first and the last pair of a dictionary over several lines
+        text = text.strip().removeprefix("{").rstrip("})")
     if (single := _PAIR.match(text)) is not None and known(single["key"]) is not None:
         value = _value(single["value"])
         return [] if value is _UNREADABLE else [(single["key"], value)]

@@ -13,7 +13,18 @@ from typing import NamedTuple
 from unstuck.runs.names import GRADIENT_NORM
 from unstuck.runs.text_grammar import Hole, Template
 from unstuck.runs.text_lines import BAR, HOLE
-from unstuck.runs.text_words import INITIALS, NOTHING, count_of, is_known, is_outcome, phase_of, split_phase, words_of
+from unstuck.runs.text_words import (
+    INITIALS,
+    NOTHING,
+    RATES,
+    count_of,
+    in_family,
+    is_known,
+    is_outcome,
+    phase_of,
+    split_phase,
+    words_of,
+)
 
 MAX_COLUMNS = 60  # ours: a wider table is data
 LEAST_COLUMNS = 2
@@ -221,6 +232,26 @@ def _count(name: str) -> str:
     return count_of(name)
 
 
+def phases_above(above: list[str], cells: Cells) -> list[str] | None:
+    """The names of the columns where the rows of a table are the metrics and its columns the phases, as AllenNLP and
+    Ludwig print an epoch: `Training | Validation` above `loss | 0.69 | 0.68`; None where it is no such table.
+
+    Args:
+        above: rows as written.
+        cells: of the row below.
+    """
+    name = cells.cells[0].split()[-1:]
+    if cells.by != "|" or not name or not is_known(name[0]) or HOLE in name[0]:
+        return None
+    for row in reversed(above):
+        if (body := _WALLS.split(row.strip().strip("|│┃║"))) and len(body) >= LEAST_COLUMNS and not is_rule(row):
+            heads = [cell.strip().split()[-1] if cell.strip() else "" for cell in body]
+            heads = heads[1:] if not heads[0] else heads
+            if len(heads) == len(cells.cells) - 1 and all(map(phase_of, heads)):
+                return ["", *(f"{phase_of(head)}/{name[0]}" for head in heads)]
+    return None
+
+
 def table_template(shape: str, cells: Cells, names: list[str] | None, title: str = "") -> Template:
     """A row of a table as a template; without names its columns are `col1`, `col2` ...
 
@@ -242,7 +273,8 @@ def table_template(shape: str, cells: Cells, names: list[str] | None, title: str
             holes.append(Hole(role, name))
         else:
             own = split_phase(name)[0] or phase
-            key = name if own in ("", "train") or own == split_phase(name)[0] else f"{own}/{name}"
+            bare = own in ("", "train") or own == split_phase(name)[0] or in_family(words_of(name), RATES)
+            key = name if bare else f"{own}/{name}"
             holes.append(Hole("metric", key, own, _unit(cell)))
         used.add(role or name)
         if numbers == 2:

@@ -29,6 +29,8 @@ PHASES: dict[str, str] = {
 SUMMARY = _words("best final finished finally summary averaged overall lowest highest minimum maximum min max last "
                  "previous initial starting improved early peak target planned expected old new")  # fmt: skip
 
+PLANNED = _words("min max minimum maximum target planned")  # behind the numbers of a row: "loss: 2.3, max_updates: 9"
+
 ENDED = _words(
     "complete completed"
 )  # "Training complete - Train F1: 0.9": the same, but "Epoch 3 completed" is a point
@@ -116,6 +118,8 @@ def words_of(key: str) -> tuple[str, ...]:
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z][a-z])", " ", key).lower()
     if "out" in apart:
         apart = re.sub(r"\b(held|hold)[-_ ]out(?![a-z])", "heldout", apart)
+    if "per-" in apart:
+        apart = re.sub(r"\bper-", "per ", apart)  # "per-step time" (TensorFlow's object detection)
     words = (word for word in re.split(r"[\s_/.:,()\[\]'\"]+", apart) if re.search(r"[a-z0-9#%]", word))
     return tuple(part for word in words for part in (word.split("-", 1) if _PHASED.match(word) else (word,)))
 
@@ -191,4 +195,4 @@ def count_of(key: str) -> str:
     for role, family in (("epoch", EPOCHS), ("step", STEPS), ("micro_step", MICRO_STEPS), ("batch", BATCHES)):
         if name in family:
             return role
-    return ""
+    return "step" if names.is_worded_step(name) else ""

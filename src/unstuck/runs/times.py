@@ -113,7 +113,8 @@ def _rate(key: str, words: Sequence[str]) -> Timed | None:
         plural = word.endswith("s") or word in ("tok", "img", "seq")
         if length == 1 and not plural and not _written_as_rate(key):
             continue
-        if {*words[:at], *words[at + 1 + length :]} - _AROUND_RATES:
+        before = set(words[:at]) - ({"device"} if series == "time/step_ms" else set())  # OLMo's section; all step alike
+        if {*before, *words[at + 1 + length :]} - _AROUND_RATES:
             return None
         seconds = _PER[per[length - 1]]
         if series == "time/step_ms":

@@ -30,9 +30,10 @@ from unstuck.runs.blanks import settle_blanks
 from unstuck.runs.build import NO_MATCH, Match
 from unstuck.runs.join import join_resumed
 from unstuck.runs.logfile import LogFile
+from unstuck.runs.micro_steps import settle_epoch_means, settle_micro_steps, settle_waits
 from unstuck.runs.run import Run
 from unstuck.runs.search import search
-from unstuck.runs.settle import settle_grad_norm, settle_times
+from unstuck.runs.settle import settle_accuracy, settle_grad_norm, settle_times
 from unstuck.wording import plural
 
 LEAST_CONFIDENCE = 0.5  # ours: below this a reader says itself that it is guessing
@@ -149,7 +150,11 @@ def _settled(runs: list[Run], match: Match) -> list[Run]:
         run.notes.insert(0, f"Read as {run.format} ({match.reason}).")
         settle_blanks(run)
         settle_grad_norm(run)
+        settle_micro_steps(run)
+        settle_waits(run)
+        settle_epoch_means(run)
         settle_times(run)
+        settle_accuracy(run)
     return runs
 
 

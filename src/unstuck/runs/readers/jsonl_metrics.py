@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from unstuck.runs.logfile import LogFile, number, parse_json
 from unstuck.runs.parts import RESUMED, Part
 from unstuck.runs.run import Run, Source
 from unstuck.runs.table import runs_of
+from unstuck.runs.text_settings import known
+from unstuck.runs.text_words import split_phase
 from unstuck.wording import plural
 
 FORMAT = "jsonl-metrics"
@@ -30,10 +33,13 @@ FORMAT = "jsonl-metrics"
 CONFIG_KEYS = ("config", "args", "hparams", "hyperparameters", "hyper_parameters", "params", "settings", "cfg")
 EVENT_KEYS = ("event", "message", "msg", "note", "status")
 # A key that says which split a row is about, so that a bare "loss" can be given its place.
-SPLIT_KEYS = ("split", "phase", "mode", "stage", "set", "subset", "type", "kind", "event", "prefix")
+SPLIT_KEYS = ("split", "phase", "mode", "stage", "set", "subset", "type", "kind", "event", "prefix", "report",
+              "loop", "section", "dataset", "tag", "name", "job", "step_type", "datatype")  # fmt: skip
 VAL_WORDS = frozenset(("val", "valid", "validation", "eval", "evaluation", "evaluate", "dev", "test"))
 MAX_KEYS = 400  # ours: a log with more scalar names per file is a table of features, not a training curve
 MAX_DEPTH = 4
+LEAST_SETTINGS = 3  # ours: names of settings in an object that make it a configuration, as in a printed header
+_BARE = ("train/loss", "train/accuracy", "train/perplexity")  # what a key names that does not say its split
 
 
 def match(log: LogFile) -> Match:
@@ -81,7 +87,7 @@ def _parts(log: LogFile) -> tuple[list[Part], int]:
         if row is None:
             torn += 1
             continue
-        config = next((row[key] for key in CONFIG_KEYS if isinstance(row.get(key), dict)), None)
+        config = next((row[key] for key in CONFIG_KEYS if isinstance(row.get(key), dict)), None) or _options(row)
         told = next((v for key in EVENT_KEYS if isinstance(v := row.get(key), str)), None)
         if config is not None:
             if parts[-1].lines or parts[-1].raw:
@@ -177,6 +183,18 @@ def _object(text: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
+def _options(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings of a row under a name that sections of numbers have too (`opt`, `options`): they are not all
+    numbers, and most are known; None without such."""
+    for key in ("opt", "opts", "options", "arguments", "flags"):
+        inner = row.get(key)
+        if isinstance(inner, dict) and any(isinstance(value, str | bool) for value in inner.values()):
+            known_ = sum(known(str(name)) is not None for name in inner)
+            if known_ >= LEAST_SETTINGS:
+                return inner
+    return None
+
+
 def flat(row: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a row under slash-joined keys, with the split of the row in front of a bare loss.
 
@@ -200,13 +218,25 @@ def flat(row: Mapping[str, Any]) -> dict[str, float]:
         if len(values) >= MAX_KEYS:
             break
         if (logged := number(value)) is not None:
-            bare = split is not None and names.normalise(key) in ("loss", "acc", "accuracy", "ppl", "perplexity", "bpb")
+            bare = split is not None and _is_bare(key)
             values.setdefault(f"val/{key}" if bare else key, logged)
     return values
 
 
+@lru_cache(4096)  # ours: keys of one log
+def _is_bare(key: str) -> bool:
+    """Whether a key names a loss, an accuracy or a perplexity, and no split."""
+    entry = names.assign({key: 1}).get(key)
+    known_ = (entry is not None and entry.canonical in _BARE) or names.normalise(key) == "bpb"
+    return known_ and not split_phase(key)[0]
+
+
 # Keys of an object that hold the numbers of a row, and say nothing about them: structured loggers nest so.
 _CONTAINERS = frozenset(("metrics", "scalars", "values", "payload", "fields", "record", "data", "extra"))
+
+
+# `train_report`, `valid_metrics`, `eval_stats`: the phase of the numbers in them.
+_REPORT = re.compile(r"(?<=[a-z])[_ -]?(?:[rR]eport|[mM]etrics|[sS]tats|[rR]esults?|[lL]ogs?|[sS]cores|[sS]ummary)s?\Z")
 
 
 def _contains(key: str, inner: Mapping[str, Any]) -> bool:
@@ -221,7 +251,8 @@ def _walk(row: Mapping[str, Any], prefix: str, depth: int) -> Iterator[tuple[str
         name = f"{prefix}{key}"
         if isinstance(value, dict):
             if depth < MAX_DEPTH and not (depth == 0 and key in CONFIG_KEYS):
-                yield from _walk(value, prefix if _contains(key, value) else f"{name}/", depth + 1)
+                section = f"{prefix}{_REPORT.sub('', key)}/"
+                yield from _walk(value, prefix if _contains(key, value) else section, depth + 1)
         elif isinstance(value, list):
             if len(value) <= 16:
                 for place, item in enumerate(value):

@@ -48,6 +48,7 @@ _USUAL_LINES = re.compile(
 )
 _BLANKED = str.maketrans(dict.fromkeys("iter: loss, time ms, mfu %\r\n", " "))
 _USUAL_REST = re.compile(r", time ([\d.]+)ms, mfu (-?[\d.]+)%\r?")
+_TIMED = re.compile(r"\btime [\d.]+m?s")  # in every iteration line of nanoGPT; "iter 10: loss 2.3" is anybody's
 _INT = re.compile(r"\d[\d,]*")
 # Extra fields that forks add to the iteration line -> canonical series (name, unit, scale of a value without unit).
 EXTRA = {
@@ -84,8 +85,9 @@ class Part:
 
 def match(log: LogFile) -> Match:
     """By the number of iteration and evaluation lines; the header alone is not a run."""
-    iterations = evaluations = relatives = 0
+    iterations = evaluations = relatives = strangers = 0
     for found in _LINE.finditer(log.head):
+        strangers += found["iter"] is not None and not _TIMED.search(found["iter_rest"])
         iterations += found["iter"] is not None
         evaluations += found["step"] is not None
         relatives += found["planned"] is not None
@@ -93,6 +95,8 @@ def match(log: LogFile) -> Match:
         return Match(0.97, f"{iterations} iteration and {evaluations} evaluation lines of nanoGPT")
     if relatives:
         return Match(0.8, f"{plural(evaluations, 'evaluation line')} like nanoGPT's")
+    if strangers == iterations >= 2 and "tokens per iteration will be" not in log.head:
+        return Match(0.5, f"{plural(iterations, 'line')} that begin as nanoGPT's do")
     if iterations >= 2 or evaluations >= 1:
         return Match(0.85, f"{plural(iterations + evaluations, 'line')} as nanoGPT prints them")
     if "tokens per iteration will be" in log.head and "number of parameters" in log.head:

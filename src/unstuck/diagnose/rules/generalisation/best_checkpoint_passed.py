@@ -22,8 +22,6 @@ Prechelt, "Early stopping - but when?", 1998: training on after the minimum pays
 
 from __future__ import annotations
 
-import math
-
 from unstuck.diagnose.case import Case
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 
@@ -57,9 +55,9 @@ def check(case: Case) -> Outcome:
             Evidence(
                 "val/loss",
                 (best_update, last_update),
-                "level at the end above the best",
+                rise.said,
                 rise.rise,
-                None if math.isinf(rise.threshold) else rise.threshold,
+                rise.threshold if rise.rise > rise.threshold else None,
                 val.source(rise.best),
             ),
         ),

@@ -77,15 +77,18 @@ def check(case: Case) -> Outcome:
         return Clear("the rise is within what another seed gives")
     since = loss.between(best_update, last_update)
     train_fall, error = fall(since.values)
+    fell = "fall of the level from the first to the last third of the same updates"
     if train_fall != train_fall:  # nan: too few points for an error, the trend has to do
         train_fall, error = float(case.train_at_evaluations[rise.best] - case.train_at_evaluations[-1]), 0.0
+        fell = "fall over the same updates"
     # 2 standard errors: training is known to fall, with 97.5 % confidence; so it is by the order of few rows
     in_order = train_fall > 0 and len(since) <= NOISE_POINTS and chance_of_order(-since.values) <= FALLS_BY_CHANCE
     if not train_fall > 2 * error and not in_order:
         return Clear("training did not improve while validation rose")
     severity: Severity = "note" if drifts else "error" if share >= ERROR_SHARE else "warning"
     return Found(
-        title=f"Validation has risen by {rise.rise:.3g} since update {best_update} while training falls",
+        title=f"Validation rose from {val.values[rise.best]:.4g} at {case.step} {best_update} to {val.values[-1]:.4g} "
+        f"at {last_update} while training falls",
         evidence=(
             Evidence(
                 "val/loss", (best_update, last_update), *_measured(val.values, rise, drifts), val.source(rise.best)
@@ -93,7 +96,7 @@ def check(case: Case) -> Outcome:
             Evidence(
                 "train/loss",
                 (best_update, last_update),
-                "fall over the same updates",
+                fell,
                 train_fall,
                 None if in_order else 2 * error,
                 loss.source(len(loss) - 1),
@@ -132,4 +135,6 @@ def _measured(values: Floats, rise: Rise, drifts: bool) -> tuple[str, float, flo
     """What was measured of the rise, and against what."""
     if drifts:
         return "mean step after the best, in its standard errors", drift(values[rise.best :]), DRIFT
-    return "rise over its noise", rise.rise, None if math.isinf(rise.threshold) else rise.threshold
+    if not rise.rise > rise.threshold:
+        return f"{rise.said}, where the last evaluations rise one after the other", rise.rise, None
+    return rise.said, rise.rise, rise.threshold

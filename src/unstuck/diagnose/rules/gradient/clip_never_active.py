@@ -14,8 +14,9 @@ The clip limit, at least 10 points of the pre-clip norm, and the training loss.
 
 Not when
 The run is stable (a limit that is never needed is no fault); norms fall as the loss does, so that the first half lies
-ten times above the median; the large norms belong to the first updates; the loss does not mind them; the limit does act
-on them; the norm is not finite (overflow, bad data), which no limit mends.
+ten times above the median; the large norms belong to the first updates; the loss does not mind them; the learning
+rate was raised again just before; the limit does act on them; the norm is not finite (overflow, bad data), which no
+limit mends.
 
 Remedy
 A limit at about twice the usual norm, so that sound updates keep their size.
@@ -44,6 +45,7 @@ ORDER = 10.0
 BEFORE = 20  # points of the loss whose level and noise the reaction is judged against
 LEAST_BEFORE = 5  # ours: points of which a level is the median
 AFTER = 5  # points in which the loss reacts: a spike from one update is over after a few
+TWICE = 2.0  # ours: no schedule that comes down doubles its rate but at a restart or a resume
 MOST_LOOKED_AT = 200  # ours: bounded work; more such updates than this show no more
 PRINTED = 1.01  # a norm that equals the limit is printed within a hundredth of it
 
@@ -83,7 +85,11 @@ def check(case: Case) -> Outcome:
         return Clear("no update stands out by an order of magnitude")
     looked_at = surges[:MOST_LOOKED_AT].tolist()
     z = false_alarm_z(AFTER * len(looked_at))
-    harmful = [i for i in looked_at if _hurt(case, int(norms.updates[i]), z)]
+    harmful = [
+        i
+        for i in looked_at
+        if _hurt(case, int(norms.updates[i]), z) and not _rate_came_back(case, int(norms.updates[i]))
+    ]
     if not harmful:
         return Clear("the loss does not react to the large norms")
     at = harmful[0]
@@ -134,6 +140,17 @@ def _hurt(case: Case, update: int, z: float) -> bool:
     noise = noise_sd(before)
     # the median of the last 5 before it: its own error widens the difference by 1.15 (see statistics.spikes)
     return float(after.max() - np.median(before[-5:])) > student_z(z, len(before)) * 1.15 * noise
+
+
+def _rate_came_back(case: Case, update: int) -> bool:
+    """Whether the learning rate, once higher and come down, was raised again just before: its jump is the cause."""
+    if case.lr is None:
+        return False
+    at = int(np.searchsorted(case.lr.updates, update, side="right"))
+    low = max(0, at - 1 - AFTER) + int(np.argmin(case.lr.values[max(0, at - 1 - AFTER) : at])) if at else 0
+    lowest = float(case.lr.values[low])
+    earlier = float(case.lr.values[:low].max(initial=0.0))
+    return at > 0 and float(case.lr.values[low:at].max()) >= TWICE * lowest and earlier >= TWICE * lowest
 
 
 def _recovers(case: Case, update: int) -> bool:

@@ -185,8 +185,9 @@ def _on_one_curve(case: Case, series: Series, cut: int, new: float, old: float) 
         return False
     if abs(math.log(float(values[cut - 1]) / new)) < MET or float(values[cut]) / peak * abs(1 - new / old) < OFF_CURVE:
         return False
-    floor = case.setting("lr_floor")
-    decay = fit_decay(series, (floor,) if floor else (0.0, 0.1, min(0.5, float(values[-1]) / peak)))
+    floor, lowest = case.setting("lr_floor"), case.setting("min_learning_rate")
+    absolute = (float(lowest) / peak,) if lowest and lowest < peak else ()  # the peak may be that of before
+    decay = fit_decay(series, (floor, *absolute) if floor else (0.0, 0.1, min(0.5, float(values[-1]) / peak)))
     # a fit ends where the decay does
     return decay is not None and float(values[cut + ON_EACH_SIDE - 1]) / peak > decay.floor + 1e-3
 

@@ -27,7 +27,6 @@ from __future__ import annotations
 import math
 
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.guessing import classes_of
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
 
 # From a quarter of the reported loss on, the floor changes what the curve seems to say.
@@ -76,7 +75,7 @@ def check(case: Case) -> Outcome:
         return CouldNotCheck(("train/loss or val/loss",))
     # a classifier of text has a vocabulary as well, which is not what its loss is over
     of_labels = case.setting("task") == "classification"
-    known = classes_of(case) or (_classes(case) if of_labels else vocabulary)
+    known = case.classes or (_classes(case) if of_labels else vocabulary)
     floor = smoothing_floor(float(smoothing), int(known or 2))
     # training and validation may differ: some trainers smooth the training loss only
     smoothed = [s for s in reported if float(s.values.min()) >= floor > 0]

@@ -41,10 +41,11 @@ import numpy.typing as npt
 
 from unstuck.config.dialects import key_in_dialect
 from unstuck.diagnose.case import Case
-from unstuck.diagnose.loss_ratios import Ratios, before_memorising, counts_of, lag, level_of_chance
+from unstuck.diagnose.far_above_chance import CONSTANT, FAR, LEAST_ROWS, SUMMED, far_above_chance
+from unstuck.diagnose.loss_ratios import Ratios, batches_compared, before_memorising, counts_of, lag, level_of_chance
 from unstuck.diagnose.loss_ratios import at_evaluations as ratios_at_evaluations
 from unstuck.diagnose.rule import Clear, CouldNotCheck, Evidence, Found, Outcome, rule
-from unstuck.diagnose.statistics import Floats, false_alarm_z, noise_sd
+from unstuck.diagnose.statistics import Floats, false_alarm_z
 
 FIRST_UPDATES = 2  # after two updates of any sensible size the loss is still that of the start
 BITS = 1 / math.log(2)  # a loss in bits over the same in nats: 1.4427
@@ -52,29 +53,13 @@ BITS = 1 / math.log(2)  # a loss in bits over the same in nats: 1.4427
 # leave that much.
 SAME = 0.05
 SAME_BITS = 0.02  # 1.44 is no whole number that a setting confirms, so it must be met more closely
-# Noise of batches and the training loss's lag behind an evaluation: 10 % (nanoGPT's validation, whose text is another
-# part of the book, lies 5 % from its training loss).
-CONSTANT = 0.10
 LEAST_FACTOR = 1.8  # assumption: no gap between two splits keeps a factor of nearly 2 while both losses fall
 PLAIN = 2.5  # between the counts 2 and 3: a loss doubled at every evaluation may be dropout's, three times is a count
-# From here on a ratio needs no constancy: a training loss five times validation's at every evaluation, the first
-# included, is no gap (mixup and label smoothing leave 2 to 3 at the end of ImageNet recipes, 1 at the start).
-FAR = 5.0
 BAND = 3.0  # epoch means lag behind by up to 1.5, memorised training text is below by 2 or so (assumption)
 MOVED = 2.0  # times: how much less the ratio varies than the distance where it is a factor (assumption)
 LEAST_EARLY = 2  # ours: two evaluations beside each other that agree, and the first row against guessing
 LEAST_FROM_GUESSING = 3.5  # ours: a first row at a third of guessing or more may be one after some learning
-LEAST_ROWS = 8  # ours: below it neither a fall nor its noise can be told without validation
-LEAST_PAIRED = 4  # ours: rows of training beside as many evaluations
-# A sum over the tokens or samples of a batch scatters as their mean does, and by the number of tokens in it: 8 % with
-# 150 masked ones (Poisson). What blew up jumps by more (assumption).
-NOISE_OF_SUMS = 0.2
-BATCHES_ALIKE = 0.3  # the last batch of an evaluation is smaller than the others, by half of one in two on average
 ORDINARY_GAP = 0.25  # training below validation by up to a fifth, once the factor is out (assumption)
-SUMMED = (
-    "Where this loss is the one that is differentiated, its gradients (and their norms) are as many times "
-    "too large: AdamW's step does not change, a clip limit and SGD's step do."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +88,7 @@ class Factor:
 def check(case: Case) -> Outcome:
     if case.loss is None:
         return CouldNotCheck(("train/loss",))
-    if (found := _far_above_chance(case)) is not None:
+    if (found := far_above_chance(case)) is not None:
         return found
     at_evaluations = ratios_at_evaluations(case)
     ratios, places = at_evaluations.values, at_evaluations.places
@@ -135,8 +120,11 @@ def _start_ratio(case: Case) -> float | None:
     if case.start in ("pretrained", "checkpoint"):
         reference = known if isinstance(known, int | float) else None
     else:
-        reference = case.chance if case.is_token_loss else None
-    return float(loss.values[0]) / reference if reference else None
+        chance = level_of_chance(case)
+        reference = None if chance is None else chance[0]
+    ratio = float(loss.values[0]) / reference if reference else None
+    # a head of classes may start high, on inputs that nothing normalises; none starts below guessing
+    return None if ratio is not None and ratio > 1 and not case.is_token_loss else ratio
 
 
 def _nearest(value: float, counts: dict[tuple[str, ...], float], within: float) -> tuple[tuple[str, ...], float] | None:
@@ -163,6 +151,9 @@ def _against_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...],
     nearly = bool((away <= np.maximum(allowed, lag(case, places))).all())
     scaled = "train/loss" if middle > 1 else "val/loss"
     within = (SAME if middle < 1 else CONSTANT) + 2 * 1.25 * found.noise / math.sqrt(len(logs))  # errors of a median
+    batches = batches_compared(case) if constant and middle < 1 and factor >= LEAST_FACTOR else None
+    if batches is not None and abs(math.log(factor / batches[1])) <= math.log1p(within):
+        return _summed("train/loss", batches[0], ("batch_size",), 0.85)
     if nearly and (match := _nearest(factor, counts, within)) is not None:
         if factor >= PLAIN or _is_multiple(case, ratios, places):
             if middle < 1 and {"accumulation", "world_size"} & set(match[0]):
@@ -261,54 +252,6 @@ def _scaled_from_guessing(
     return _summed("train/loss", match[1], match[0], 0.85) if middle > 1 else _divided(match[1], match[0])
 
 
-def _far_above_chance(case: Case) -> Found | None:
-    """A loss that falls smoothly and never comes near what a model that knows nothing has: a sum."""
-    loss, trend, chance = case.loss, case.loss_trend, level_of_chance(case)
-    if loss is None or trend is None or chance is None or len(loss) < LEAST_PAIRED:
-        return None
-    if len(loss) < LEAST_ROWS and not _validation_as_far(case, FAR * chance[0]):
-        return None
-    lowest, first, third = float(trend.values.min()), float(trend.values[0]), len(loss) // 3
-    middle = float(np.median(loss.values[len(loss) // 2 :]))
-    falls = float(np.median(loss.values[-third:])) < float(np.median(loss.values[:third]))
-    noise = case.loss_noise if math.isfinite(case.loss_noise) else noise_sd(loss.values)
-    top = (1 + CONSTANT) * float(loss.values[:third].max())
-    smooth = noise <= NOISE_OF_SUMS * middle and float(loss.values.max()) <= top
-    # of few tokens a sum scatters more: then validation is as far, and what blew up would have begun low
-    smooth = smooth or (_validation_as_far(case, FAR * chance[0]) and float(loss.values.max()) <= 2 * first)
-    if lowest < FAR * chance[0] or not falls or not smooth:
-        return None
-    last = len(loss) - 1
-    evidence = [
-        Evidence("train/loss", (int(loss.updates[0]), int(loss.updates[-1])), f"lowest level over {chance[1]}",
-                 lowest / chance[0], FAR, loss.source(last))
-    ]  # fmt: skip
-    told, batch, theirs = "", case.setting("batch_size"), case.setting("evaluation_batch_size")
-    at = ratios_at_evaluations(case)
-    if batch and theirs and batch != theirs and len(at.values):
-        ratio = float(np.median(1 / at.values))
-        if abs(math.log(ratio * batch / theirs)) <= math.log1p(BATCHES_ALIKE):
-            told = f", and validation is {ratio:.2g} x as high with batches of {theirs} beside {batch}"
-            evidence.append(Evidence("val/loss", evidence[0].updates, "validation over training loss, against "
-                                     f"batches of {theirs} and {batch}", ratio, theirs / batch))  # fmt: skip
-    return Found(
-        title=f"Training loss falls from {first:.4g} to {lowest:.4g}, {first / chance[0]:.3g} to "
-        f"{lowest / chance[0]:.3g} x {chance[1]} = {chance[0]:.4g}{told}: a sum, not a mean",
-        evidence=tuple(evidence),
-        confidence=0.9 if told else 0.8,
-        detail=SUMMED,
-        facts={"factor": first / chance[0], "factor_name": None, "series": "train/loss"},
-    )
-
-
-def _validation_as_far(case: Case, level: float) -> bool:
-    """Whether each evaluation lies above `level` as well, and the last below the first."""
-    val = case.val
-    if val is None or len(val) < LEAST_PAIRED:
-        return False
-    return bool(val.values.min() >= level and val.values[-1] < val.values[0])
-
-
 def _above_chance_beside_validation(case: Case, found: Ratios, counts: dict[tuple[str, ...], float]) -> Factor | None:
     """A factor of training that stays above guessing from the first to the last point, while validation is below it.
 
@@ -366,7 +309,9 @@ def _found(case: Case, factor: Factor, ratios: Floats, places: npt.NDArray[np.in
     assert loss is not None
     said = factor.says
     for name in factor.settings:
-        said = said.replace(name, key_in_dialect(name, case.run))
+        setting = case.run.settings.get(name)
+        if setting is None or setting.written is None:  # else the key holds another number than the factor
+            said = said.replace(name, key_in_dialect(name, case.run))
     which = "Training" if factor.series == "train/loss" else "Validation"
     at_start = not len(places)
     middle = math.exp(float(np.median(np.log(ratios))))

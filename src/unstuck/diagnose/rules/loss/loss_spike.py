@@ -5,8 +5,8 @@ Points that jump above the level just before by more than noise and more than tw
 says how high, and after how many updates the loss was back.
 
 Why it matters
-One jump that is gone at once costs nothing. Jumps that take a share of the run to recover from, or come again and
-again, say that the step size, the batch or the precision is at the edge.
+Jumps that take a share of the run to recover from, or come again and again, say that the step size, the batch or the
+precision is at the edge. A single one that is gone at once costs nothing.
 
 Evidence needed
 At least 30 points of the training loss; of a language model's, where the sequences per update are known, two.

@@ -84,10 +84,10 @@ def check(case: Case) -> Outcome:
     language = case.setting("task") in ("causal-lm", "masked-lm", "seq2seq") or case.is_token_loss
     sure = not open_ and (flat[0] or not likely)
     severity: Severity = "warning" if language and case.start in (None, "fresh") and sure else "note"
+    fell = f"fell by only {100 * flat[1]:.2g} % of its descent" if flat[1] > 0 else "did not fall"
     title = (
-        f"The learning rate is {number(rate)} from start to end of {span[1]:,} updates, and the loss fell by only "
-        f"{100 * max(flat[1], 0.0):.2g} % of its descent in the second half"
-        + (", which its noise hides" if open_ else "")
+        f"The learning rate is {number(rate)} from start to end of {span[1]:,} updates, and the loss {fell} in the "
+        f"second half{', which its noise hides' if open_ else ''}"
     )
     half = (span[0] + span[1]) // 2
     evidence = (

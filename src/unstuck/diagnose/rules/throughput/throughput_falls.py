@@ -55,6 +55,7 @@ ENOUGH = 20  # points: quarters of five, and a trend of 5 points that leaves the
 SLOWER = 1.2
 # Half again as slow is worth a warning, less is a note: runs of a minute on a shared machine were 1.24 times slower at
 # their end for no reason of their own (a new user's, 2026-11-21), and threads that wait for a core burn CPU time too.
+# It must be so after one standard error is taken off: what scatters around it may be the neighbours' work.
 MUCH_SLOWER = 1.5
 
 
@@ -103,7 +104,7 @@ def check(case: Case) -> Outcome:
             ),
         ),
         confidence=0.85,
-        severity="note" if min(factor, own or factor) < MUCH_SLOWER else "warning",
+        severity="note" if min(math.exp(change - error), own or factor) < MUCH_SLOWER else "warning",
         facts={"factor": factor, "gradual": not single_step, "error": error},
     )
 
