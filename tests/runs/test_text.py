@@ -16,7 +16,7 @@ from tests.runs.text_toolkits import TOOLKITS
 from unstuck.errors import UserError
 from unstuck.runs.beside import Beside
 from unstuck.runs.logfile import LogFile
-from unstuck.runs.readers import text
+from unstuck.runs.readers import read_runs, text
 from unstuck.runs.run import Run
 from unstuck.runs.text_found import Found
 from unstuck.runs.text_grammar import template_of
@@ -331,3 +331,23 @@ def test_hostile_text_costs_seconds_at_most(name: str, tmp_path: Path) -> None:
         text.match(log)
         text.read(log, Beside())
     assert time.process_time() - start < 10  # far above what an idle machine needs; a blow-up takes minutes
+
+
+def test_a_vocabulary_and_a_size_told_in_a_sentence_are_settings(tmp_path: Path) -> None:
+    rows = "".join(f"Epoch 1/3 | Batch {50 * k}/800 | Loss: {9.01 + 0.01 * (-1) ** k:.4f}\n" for k in range(1, 17))
+    path = tmp_path / "train.log"
+    path.write_text(f"Model has 10.8M parameters, vocab size 8,192\n{rows}", encoding="utf-8")
+    (run,) = read_runs(path)
+    assert run.setting("vocabulary") == 8192
+    assert run.setting("parameters") == 10_800_000
+
+
+def test_a_loss_by_another_name_is_asked_for_by_that_name(tmp_path: Path) -> None:
+    rows = "".join(f"it {60 * k:6d} / 12000 :: nll(masked) {9 - k / 10:.3f} // hit-rate 6.4%\n" for k in range(1, 17))
+    (tmp_path / "a.log").write_text(rows, encoding="utf-8")
+    assert read_runs(tmp_path / "a.log")[0].series["train/loss"].values[0] == 8.9
+    (tmp_path / "b.log").write_text(
+        rows.replace("nll(masked)", "nll(odd)").replace("%", "% // |grad| 0.05"), encoding="utf-8"
+    )
+    (run,) = read_runs(tmp_path / "b.log")
+    assert any("No training loss was recognised; name it, for example --columns" in note for note in run.notes)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import tomllib
+import warnings
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -186,7 +187,9 @@ def _python(text: str, file: str) -> dict[str, Located]:
     if len(text) > MAX_PYTHON:
         raise UserError(f"{file} is too large for a configuration file; name the file with the settings.")
     try:
-        tree = ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of odd text; nothing is run
+            tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise UserError(
@@ -344,6 +347,8 @@ _GIN_LINE = re.compile(
 def _gin(text: str, file: str) -> dict[str, Located]:
     """`Name.parameter = literal`, blocks of `Name:`, macros `NAME = literal` and `%NAME` (google/gin-config, the user
     guide); a reference `@Name()` is its name. Values over several lines are left out."""
+    from unstuck.runs.literal import parsed_expression  # that package imports this one
+
     found: dict[str, Located] = {}
     line_of = _line_of(text)
     block = ""
@@ -360,7 +365,8 @@ def _gin(text: str, file: str) -> dict[str, Located]:
             value, end = written[1:].removesuffix("()").rpartition(".")[2], 0
         else:
             try:
-                value, end = ast.literal_eval(written) if len(written) <= _SNIFFED else None, start + len(written)
+                short = len(written) <= _SNIFFED
+                value, end = ast.literal_eval(parsed_expression(written)) if short else None, start + len(written)
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 continue
         found[f"{block}{match['key']}".replace("/", ".")] = Located(value, line_of(match.start()), start, end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,17 @@ _OPERATIONS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 MAX_LENGTH = 300  # ours: a longer printed value is text
 
 
+def parsed_expression(written: str) -> ast.Expression:
+    """The syntax tree of an expression, without the warnings that Python has for odd text such as `1or 2`.
+
+    Raises:
+        SyntaxError: it is none, and what else `ast.parse` raises.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return ast.parse(written, mode="eval")
+
+
 def literal_value(written: str) -> Any:
     """`5 * 8` -> 40, `'gpt2'` -> "gpt2", `1e-1 # comment` -> 0.1.
 
@@ -26,7 +38,7 @@ def literal_value(written: str) -> Any:
     if len(written) > MAX_LENGTH:
         raise ValueError("too long for a value")
     try:
-        return _value(ast.parse(written, mode="eval").body)
+        return _value(parsed_expression(written).body)
     except (SyntaxError, RecursionError, MemoryError, ZeroDivisionError, OverflowError, TypeError) as error:
         raise ValueError(f"not a literal: {written}") from error
 

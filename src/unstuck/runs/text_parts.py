@@ -24,7 +24,7 @@ from unstuck.runs.text_lines import HOLE
 from unstuck.runs.text_names import LAST_BATCH, canonical, scale_of
 from unstuck.runs.text_scan import MAX_LOOKS, REPEATED, Scan
 from unstuck.runs.text_settings import known, read_settings
-from unstuck.runs.text_words import ACCURACIES, in_family, is_known, split_phase
+from unstuck.runs.text_words import ACCURACIES, LOSSES, in_family, is_known, split_phase, words_of
 
 LEAST_HEADER = 3  # ours: settings printed again between two points that make a new start of the program
 LEAST_CONSTANT = 10  # ours: points of a number that is always the same, such as a process or a batch size
@@ -377,10 +377,16 @@ def _grammar(groups: list[Group], axis: TextAxis, given: Mapping[str, str]) -> l
     counts = sorted(
         {hole.key for g in groups for at in g.template.counts.values() if (hole := g.template.holes[at]).key}
     )
-    example = next((key for key in keys if given.get(key) == "train/loss"), keys[0])
-    notes.append(
-        f"If a column is named wrongly: --columns '{example}=val/loss' (columns: {', '.join([*counts, *keys][:40])})."
-    )
+    columns = f"(columns: {', '.join([*counts, *keys][:40])})"
+    example = next((key for key in keys if given.get(key) == "train/loss"), None)
+    if example is not None:
+        notes.append(f"If a column is named wrongly: --columns '{example}=val/loss' {columns}.")
+    else:
+        often = Counter({key_of(group, at): group.count for group in groups for at in group.template.metrics})
+        likely = max(often, key=lambda key: (any(word in LOSSES for word in words_of(key)), often[key]))
+        notes.append(
+            f"No training loss was recognised; name it, for example --columns '{likely}=train/loss' {columns}."
+        )
     return notes
 
 

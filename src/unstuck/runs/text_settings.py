@@ -81,7 +81,12 @@ _COMMAS = re.compile(
 _FLAGS = re.compile(r"(?<!\S)--?([A-Za-z_][\w.\-]+)(?:[= ]+(?!-{1,2}[A-Za-z])(\"[^\"]{0,300}+\"|'[^']{0,300}+'|\S+))?")
 _CALL = re.compile(r"\b([A-Z]\w{2,40})( ?)\((?:[^()]|\([^()]{0,100}\)){1,400}+\)")
 _SCHEDULERS = frozenset(name for kind, names in SCHEDULES.items() for name in names if len(name) > 8)
-_LIKELY = re.compile(r"[:=|│┃║]|\.{3}| --?\w")
+_LIKELY = re.compile(r"[:=|│┃║]|\.{3}| --?\w|[Vv]ocab\w* size|[KMB] param")
+# "Model has 10.8M parameters, vocab size 8192", as people's own scripts say it in a sentence.
+_VOCABULARY = re.compile(r"\bvocab(?:ulary)?[ _]size (?:of |is )?(\d[\d,]{0,14})\b", re.I)
+_PARAMETERS = re.compile(
+    r"\b(?:model|network|total)\b[^.:=\n]{0,40}? (\d[\d.,]{0,14} ?[KMB]?) (?:trainable )?param(?:eter)?s\b", re.I
+)
 _RUN = re.compile(r"[A-Z]*[a-z]+|[A-Z]+")  # letters up to the next word, as `CAMEL` divides them
 _BARE = re.compile(r"[\w./+:@\\-]{1,80}\Z")
 _WORDED = re.compile(r"[\w.+-]{1,40}(?: [\w.+-]{1,40}){1,2}\Z")
@@ -160,7 +165,9 @@ def pairs_of(text: str) -> list[tuple[str, Any]]:
     if (single := _PAIR.match(text)) is not None and known(single["key"]) is not None:
         value = _value(single["value"])
         return [] if value is _UNREADABLE else [(single["key"], value)]
-    return []
+    said = (("vocab_size", _VOCABULARY.search(text)), ("num_parameters", _PARAMETERS.search(text)))
+    values = [(key, _value(found[1])) for key, found in said if found is not None]
+    return [(key, value) for key, value in values if isinstance(value, int | float)]
 
 
 def read_settings(lines: Iterable[tuple[int, str]], file: str) -> dict[str, Setting]:

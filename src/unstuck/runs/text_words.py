@@ -106,7 +106,7 @@ AROUND_COUNTS = _words("at after for of end start starting begin beginning done 
 NUMBERED = _words("i idx index no num number nr id")  # behind the word of a count: "batch i", "step no"
 FILLERS = _words("value values current curr cur mean avg average averaged ave running batch step iter epoch the set "
                  "total this over on per reduced all smoothed raw lm dataset split metrics metric data "
-                 "phase language minibatch mini-batch")  # fmt: skip
+                 "phase language minibatch mini-batch masked token tok per_token")  # fmt: skip
 
 
 _PHASED = re.compile(rf"(?:{'|'.join(PHASES)})-[a-z]{{2}}")  # MXNet and Sockeye: "Validation-perplexity"
