@@ -107,7 +107,7 @@ def rows_of(piece: str, first: int) -> Rows:
 
 def _pointed(piece: str) -> str:
     """A piece with a point for the comma of its decimals, where it has such numbers and none with a point."""
-    if _COMMA_DECIMAL.search(piece) is None or _POINT_DECIMAL.search(piece) is not None:
+    if _POINT_DECIMAL.search(piece) is not None or _COMMA_DECIMAL.search(piece) is None:
         return piece
     return _COMMA_DECIMAL.sub(r"\1.\2", piece)
 
